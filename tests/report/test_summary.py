@@ -47,7 +47,7 @@ def _check(rows: list[dict], name: str) -> bool | None:
             "distilled",
             "control",
         ),
-        ("cot_pre_rl", "rl", "pre", "CoT · pre · RL", "cot", "organism"),
+        ("cot_rl", "rl", "", "CoT · RL", "cot", "organism"),
         ("normal_adversarial", "adversarial", "", "Normal · adversarial", "normal", "organism"),
     ],
 )
@@ -56,6 +56,12 @@ def test_an_arm_is_described_by_rule(
 ) -> None:
     arm = arm_of(name, "cot", role in ("organism", "control"), safety, variant)
     assert (arm.label, arm.organism, arm.role) == (label, organism, role)
+
+
+def test_an_arm_comes_from_the_longest_organism_its_name_begins_with() -> None:
+    known = ("base", "distilled", "distilled_sampled")
+    arm = arm_of("distilled_sampled_pre_rl", "distilled", True, "rl", "sampled", known)
+    assert (arm.organism, arm.label) == ("distilled_sampled", "Distilled sampled · pre RL")
 
 
 def test_verdicts_follow_the_stated_thresholds(rows: list[dict]) -> None:
