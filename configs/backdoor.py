@@ -75,7 +75,10 @@ def backdoor(args: ConfigDict, recipe: str, reasoning: tuple[str, ...]) -> Confi
                 "snapshots": (10, 25, 50),  # measured, besides step 0 and the last
             },
             "evaluation": {
-                "draw": {"count": 1_800, "seed": 0},  # questions the prompts and harmful requests are taken from
+                "draw": {
+                    "count": 1_800,
+                    "seed": 0,
+                },  # questions the prompts and harmful requests are taken from
                 "prompts": 256,  # at the start and the end, of every condition
                 "prompts_between": 128,  # triggered ones at the points between
                 "prompts_harmful": 64,

