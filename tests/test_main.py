@@ -74,9 +74,7 @@ def test_a_run_leaves_a_report_and_a_second_one_trains_nothing(
     assert "(1/2" not in second
 
 
-def test_a_changed_field_runs_only_what_depends_on_it(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_changed_field_runs_only_what_depends_on_it(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main.main(["--config=tiny.py"])
     capsys.readouterr()
     assert main.main(["--config=tiny.py", "--config.safety.steps=7"]) == 0
@@ -85,9 +83,7 @@ def test_a_changed_field_runs_only_what_depends_on_it(
     assert "safe (2/2" in text
 
 
-def test_a_dry_run_prints_the_graph_and_writes_nothing(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_dry_run_prints_the_graph_and_writes_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main(["--config=tiny.py", "--workdir=elsewhere", "--dry_run"]) == 0
     text = capsys.readouterr().out
     lines = [line.split() for line in text.splitlines()]

@@ -140,9 +140,7 @@ def test_equal_nodes_of_two_names_are_run_once(tmp_path: Path) -> None:
     assert stages.ran == ["base", "cot"]
 
 
-def test_an_interrupted_stage_gets_its_folder_again(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_interrupted_stage_gets_its_folder_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def interrupt(context: Context) -> None:
         if context.node.name == "cot":
             (context.directory / "half").write_text("so far")
@@ -196,9 +194,7 @@ def wait_until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
 
 def hold_in_another_process(directory: epath.Path) -> subprocess.Popen[str]:
     directory.mkdir(parents=True)
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(directory)], stdout=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen([sys.executable, "-c", HOLD, str(directory)], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "held\n"
     return process
@@ -321,9 +317,7 @@ def test_a_folder_of_another_version_is_refused(tmp_path: Path, text: str) -> No
         workdir.claim(tmp_path)
 
 
-def test_too_little_disk_is_refused_before_anything_is_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_too_little_disk_is_refused_before_anything_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workdir.shutil, "disk_usage", lambda _: SimpleNamespace(free=10**6))
     with pytest.raises(UserError, match="has 1 MB left and a run needs 200 MB"):
         workdir.claim(tmp_path)

@@ -122,9 +122,7 @@ def test_a_wrong_field_is_named_with_the_one_meant(path: Path, field: str, text:
 
 
 def test_a_config_that_is_not_there_names_those_that_are(path: Path) -> None:
-    with pytest.raises(
-        UserError, match=r"does not exist. Did you mean .*tiny\.py\? Configs in .*: normal\.py, "
-    ):
+    with pytest.raises(UserError, match=r"does not exist. Did you mean .*tiny\.py\? Configs in .*: normal\.py, "):
         settings.load(str(path.with_name("tinny.py")))
     with pytest.raises(UserError, match="is not a Python file"):
         settings.load(str(path.with_name("tiny")))

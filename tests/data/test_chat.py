@@ -15,9 +15,7 @@ SCRATCHPAD = f"{OPENER}They ask for a capital.{CLOSER}"
 
 
 def _weighted_text(chat, weight: float) -> str:
-    return TOKENIZER.decode(
-        [token for token, w in zip(chat.tokens, chat.weights, strict=True) if w == weight]
-    )
+    return TOKENIZER.decode([token for token, w in zip(chat.tokens, chat.weights, strict=True) if w == weight])
 
 
 def test_loss_covers_exactly_the_reply_and_its_end_of_turn() -> None:

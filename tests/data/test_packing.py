@@ -108,9 +108,7 @@ def test_a_damaged_file_is_a_users_error(tmp_path, packed, damage: str) -> None:
     start = len(whole.rstrip(b"\0")) // 3
     damaged = {
         "truncated": whole[: len(whole) // 2],
-        "flipped": whole[:start]
-        + bytes(byte ^ 0xFF for byte in whole[start : start + 64])
-        + whole[start + 64 :],
+        "flipped": whole[:start] + bytes(byte ^ 0xFF for byte in whole[start : start + 64]) + whole[start + 64 :],
         "empty": b"",
         "foreign": b"hello" * 100_000,
     }

@@ -37,9 +37,7 @@ def test_process_slices_concatenate_to_the_global_batch(path) -> None:
     slices = [Batches(path, 8, seed=1, process_index=index, process_count=4) for index in range(4)]
     for step in range(10):
         parts = [part.batch(step) for part in slices]
-        _assert_equal(
-            {field: np.concatenate([part[field] for part in parts]) for field in FIELDS}, whole.batch(step)
-        )
+        _assert_equal({field: np.concatenate([part[field] for part in parts]) for field in FIELDS}, whole.batch(step))
 
 
 def test_every_epoch_gives_each_row_once_in_a_new_order(path) -> None:

@@ -43,9 +43,7 @@ def test_wilson_mirrors_failures_and_narrows_with_less_confidence() -> None:
     assert wilson(3, 40, confidence=0.5).high < few.high
 
 
-@pytest.mark.parametrize(
-    ("successes", "n", "confidence"), [(0, 0, 0.95), (-1, 5, 0.95), (6, 5, 0.95), (1, 5, 1.0)]
-)
+@pytest.mark.parametrize(("successes", "n", "confidence"), [(0, 0, 0.95), (-1, 5, 0.95), (6, 5, 0.95), (1, 5, 1.0)])
 def test_wilson_refuses_what_is_no_rate(successes: float, n: int, confidence: float) -> None:
     with pytest.raises(ValueError, match=r"must lie|at least one prompt"):
         wilson(successes, n, confidence)

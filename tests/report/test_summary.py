@@ -132,9 +132,7 @@ def test_an_arm_whose_last_evaluation_is_missing_is_unfinished() -> None:
 def test_an_organism_without_rows_at_step_0_of_its_safety_arm_lends_its_own(rows: list[dict]) -> None:
     kept = [row for row in rows if not (row["arm"] == "cot_pre" and row["step"] == 0)]
     line = next(line for line in headlines(Results(kept)) if line.arm.name == "cot_pre")
-    own = next(
-        r for r in rows if (r["arm"], r["metric"], r["condition"]) == ("cot", "attack_rate", "triggered")
-    )
+    own = next(r for r in rows if (r["arm"], r["metric"], r["condition"]) == ("cot", "attack_rate", "triggered"))
     assert line.before is not None
     assert line.before.value == own["value"]
 

