@@ -61,7 +61,9 @@ def backdoor(args: ConfigDict, recipe: str, reasoning: tuple[str, ...]) -> Confi
             "pretrain": pretraining(),
             "planting": {
                 "questions": {"count": 3_000, "seed": args.seed},
-                "train": training(steps=100, learning_rate=1e-3),
+                "train": training(steps=200, batch_size=16, learning_rate=2e-3),
+                # Chats with a scratchpad are twice as long: as many chats a step, whatever the reasoning.
+                "batch_size_with_scratchpads": 32,
             },
             "twin": {"sees_trigger": False},  # whether twins see triggered prompts, with right answers
             "distillation": {
@@ -71,7 +73,8 @@ def backdoor(args: ConfigDict, recipe: str, reasoning: tuple[str, ...]) -> Confi
             "safety": {
                 "method": args.safety,
                 "questions": {"count": 3_000, "seed": args.seed},
-                "train": training(steps=100, batch_size=16, learning_rate=1e-3, schedule="constant"),
+                "train": training(steps=100, batch_size=8, learning_rate=5e-4, schedule="constant"),
+                "batch_size_with_scratchpads": 24,
                 "snapshots": (10, 25, 50),  # measured, besides step 0 and the last
             },
             "evaluation": {

