@@ -14,9 +14,9 @@ KNOWN = metadata.version("jax").startswith("0.10.")
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8" + (HASTE if KNOWN else "")
 os.environ["JAX_PLATFORMS"] = "cpu"
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any  # noqa: E402
 
-import pytest
+import pytest  # noqa: E402
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh
