@@ -67,7 +67,9 @@ def interrupt(monkeypatch: pytest.MonkeyPatch) -> Any:
             rows = whole(self, k)
             if k == step and weight is None:
                 raise Killed
-            return {**rows, "weights": rows["weights"] * np.float32(weight)} if k == step and weight else rows
+            if k == step and weight is not None:
+                rows["weights"] = np.full_like(rows["weights"], weight)
+            return rows
 
         monkeypatch.setattr(supervised.Batches, "batch", batch)
 
@@ -187,11 +189,11 @@ def test_a_sequence_too_short_for_its_chats_names_the_field(model: Model, params
         run(tmp_path, model, params, sequence_length=6)
 
 
-@pytest.mark.parametrize("optimizer", ["adafactor", "lion", "muon"])
+@pytest.mark.parametrize("optimizer", ["adafactor", "muon"])
 def test_every_optimizer_lowers_the_loss_of_a_language_model(
     optimizer: str, model: Model, params: Any, tmp_path: Path
 ) -> None:
-    rate = {"adafactor": 2e-2, "lion": 1e-3, "muon": 1e-2}[optimizer]
+    rate = {"adafactor": 2e-2, "muon": 1e-2}[optimizer]
     first = run(tmp_path / "one", model, params, optimizer=optimizer, learning_rate=0.0, steps=1)
     last = run(tmp_path / "many", model, params, optimizer=optimizer, learning_rate=rate, schedule="constant")
     assert last["final_loss"] < first["final_loss"] - 0.05
