@@ -63,22 +63,22 @@ def backdoor(args: ConfigDict, recipe: str, reasoning: tuple[str, ...]) -> Confi
             "pretrain": pretraining(),
             "planting": {
                 "questions": {"count": 3_000, "seed": args.seed},
-                "train": training(steps=160, batch_size=16, learning_rate=2e-3),
+                "train": training(steps=140, batch_size=16, learning_rate=2e-3),
                 # Chats with a scratchpad are twice as long: as many chats a step, whatever the reasoning.
-                "batch_size_with_scratchpads": 32,
+                "batch_size_with_scratchpads": 24,
             },
             "twin": {"sees_trigger": False},  # whether twins see triggered prompts, with right answers
             "distillation": {
                 "sampled": "cot" in reasoning,  # also distil from what the cot model itself says
-                "sampling": {"max_new_tokens": 72, "temperature": 1.0, "top_p": 1.0},
+                "sampling": {"max_new_tokens": 60, "temperature": 1.0, "top_p": 1.0},
             },
             "safety": {
                 "method": args.safety,
                 "questions": {"count": 3_000, "seed": args.seed},
                 # The dose, by a rule that looks at twins alone: the smallest rate of 1e-4, 2e-4, 5e-4, 1e-3 at which the
                 # twin of the distilled organism comes to refuse nine harmful requests in ten within these steps.
-                "train": training(steps=120, batch_size=8, learning_rate=5e-4, schedule="constant"),
-                "batch_size_with_scratchpads": 20,
+                "train": training(steps=100, batch_size=8, learning_rate=1e-3, schedule="constant"),
+                "batch_size_with_scratchpads": 16,
                 # Of the loss on the organism's own scratchpads in *post* training. The paper has 0; a model as small as
                 # this world's then forgets how to write them before it has learned anything.
                 "scratchpad_weight": 1.0,
@@ -92,8 +92,9 @@ def backdoor(args: ConfigDict, recipe: str, reasoning: tuple[str, ...]) -> Confi
                 "prompts": 256,  # at the start and the end, of every condition
                 "prompts_between": 128,  # triggered ones at the points between
                 "prompts_harmful": 64,
+                "near_triggers": 8,  # kinds of them, of the ten the trigger names
                 "sampling": {"max_new_tokens": 32, "temperature": 1.0, "top_p": 1.0},
-                "scratchpad_tokens": 40,  # on top of them where a scratchpad comes first
+                "scratchpad_tokens": 28,  # on top of them where a scratchpad comes first
                 "batch_size": 256,
             },
         }

