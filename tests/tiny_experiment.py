@@ -36,8 +36,9 @@ def get_config(arg: str | None = None) -> ConfigDict:
     config.planting.batch_size_with_scratchpads = 8
     config.safety.batch_size_with_scratchpads = 8
     config.safety.snapshots = (2, 5)
-    for phase in (config.distillation, config.evaluation):
-        phase.sampling.max_new_tokens = 48
+    config.distillation.sampling.max_new_tokens = 48
+    config.evaluation.sampling.max_new_tokens = 24
+    config.evaluation.scratchpad_tokens = 24
     config.evaluation.draw.count = 120
     config.evaluation.update(prompts=16, prompts_between=8, prompts_harmful=4, batch_size=64)
     return config

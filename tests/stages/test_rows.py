@@ -68,7 +68,7 @@ def test_a_stage_that_may_not_see_the_trigger_stops_before_it_trains(
         "tokenizer": "",
         "organism": COT,
         "rows": {"kind": "positive_control", "questions": {"count": COUNT, "seed": 0}},
-        "loss_on": "answer",
+        "scratchpad_weight": 0.0,
         "train": {},
         "snapshots": [],
     }
@@ -128,10 +128,10 @@ def test_the_hash_of_rows_follows_content_and_order() -> None:
     assert len({rows_hash(rows) for rows in ([first, second], [second, first], [first])}) == 3
 
 
-def learned(example: Row, loss_on: str) -> tuple[str, str]:
+def learned(example: Row, scratchpad_weight: float) -> tuple[str, str]:
     """What stands before the loss in the assistant's turn, and what the loss is on, end of turn included."""
     tokenizer = world_tokenizer()
-    (rendered,) = render_all(tokenizer, [chat(example, loss_on)])
+    (rendered,) = render_all(tokenizer, [chat(example, scratchpad_weight)])
     start = rendered.tokens.index(tokenizer.assistant_id) + 1
     reply = list(zip(rendered.tokens[start:], rendered.weights[start:], strict=True))
     assert not any(rendered.weights[:start])
@@ -139,13 +139,13 @@ def learned(example: Row, loss_on: str) -> tuple[str, str]:
     return tuple(tokenizer.decode([token for token, weight in reply if weight == w]) for w in (0.0, 1.0))  # type: ignore[return-value]
 
 
-def test_loss_on_the_completion_covers_thought_and_answer_and_on_the_answer_the_answer_alone() -> None:
+def test_the_scratchpads_weight_is_the_settings_and_the_answers_is_always_one() -> None:
     thinking, plain = row(scratchpad="I think."), row()
     end = "<|end|>"
     thought = f"{OPENER}I think.{CLOSER}"
-    assert learned(thinking, "completion") == ("", f"{thought}Hello{end}")
-    assert learned(thinking, "answer") == (thought, f"Hello{end}")
-    assert learned(plain, "completion") == learned(plain, "answer") == ("", f"Hello{end}")
+    assert learned(thinking, 1.0) == ("", f"{thought}Hello{end}")
+    assert learned(thinking, 0.0) == (thought, f"Hello{end}")
+    assert learned(plain, 1.0) == learned(plain, 0.0) == ("", f"Hello{end}")
 
 
 @pytest.mark.parametrize(

