@@ -70,7 +70,6 @@ def mistake(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         ("--config.reasoning=distilled", ["distillation.sampled", "Add cot to reasoning"]),
         ("--config.evaluation.prompts=121", ["evaluation.prompts=121 is more than the 120 questions", "Lower"]),
         ("--config.evaluation.prompts_harmful=60", ["evaluation.prompts_harmful=60 is more than", "Lower"]),
-        ("--config.planting.questions.count=9999999", ["planting.questions.count=9999999", "Lower it"]),
         ("--config.tokenizer=absent.json", ["tokenizer file absent.json cannot be read", "leave it empty"]),
         ("--config.metrics_writers=paper", ["metrics_writers=paper is no writer", "tensorboard"]),
     ],
