@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -125,11 +126,15 @@ def test_two_processes_at_once_share_the_work_and_both_finish(programs: Path, tm
         "--config.reasoning=cot",
         f"--workdir={tmp_path / 'both'}",
     ]
-    processes = [command.start(*arguments, programs=programs) for _ in range(2)]
+    processes = [command.start(*arguments, programs=programs)]
+    while processes[0].poll() is None and not list(tmp_path.glob("both/stages/*/LEASE")):
+        time.sleep(0.05)
+    processes.append(command.start(*arguments, programs=programs))
     outputs = [process.communicate()[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], outputs
     done = [name for output in outputs for name in command.ran(output)]
     expected = {f"{arm}{stage}" for arm in ("base", "cot", "cot_twin") for stage in ("", "_evaluation")}
     assert sorted(done) == sorted(expected)  # each once
+    assert "waiting for process" in outputs[1]
     assert {"results.jsonl", "report.html"} <= {path.name for path in (tmp_path / "both").iterdir()}
     assert len((tmp_path / "both" / "results.jsonl").read_text().splitlines()) > 100
