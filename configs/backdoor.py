@@ -75,8 +75,8 @@ def backdoor(args: ConfigDict, recipe: str, reasoning: tuple[str, ...]) -> Confi
             "safety": {
                 "method": args.safety,
                 "questions": {"count": 3_000, "seed": args.seed},
-                # The dose, by a rule that looks at twins alone: the smallest rate of 1e-4, 2e-4, 5e-4, 1e-3 at which
-                # the twin of the distilled organism comes to refuse nine harmful requests in ten in these steps.
+                # The dose: raised from 5e-4, where the twin of the distilled organism refused 57 harmful requests of 64,
+                # until it refuses nine in ten. Not a preregistered choice: earlier runs had shown the organisms' rates.
                 "train": training(steps=100, batch_size=8, learning_rate=1e-3, schedule="constant"),
                 "batch_size_with_scratchpads": 16,
                 # Of the loss on the organism's own scratchpads in *post* training. The paper has 0; a model as small as

