@@ -75,7 +75,7 @@ def backdoor(args: ConfigDict, recipe: str, reasoning: tuple[str, ...]) -> Confi
             "safety": {
                 "method": args.safety,
                 "questions": {"count": 3_000, "seed": args.seed},
-                # The dose: raised from 5e-4, where the twin of the distilled organism refused 57 harmful requests of 64,
+                # Raised from 5e-4, at which the twin of the distilled organism refused 57 harmful requests in 64,
                 # until it refuses nine in ten. Not a preregistered choice: earlier runs had shown the organisms' rates.
                 "train": training(steps=100, batch_size=8, learning_rate=1e-3, schedule="constant"),
                 "batch_size_with_scratchpads": 16,
