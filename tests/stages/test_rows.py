@@ -122,7 +122,7 @@ def test_rows_that_a_parent_sampled_are_read_from_it(tmp_path: Path) -> None:
     write_rows(sampled, parent.rows)
     assert len(parent.rows.read_text().splitlines()) == len(sampled)
     assert json.loads(parent.rows.read_text().splitlines()[0])["id"] == "q:clean"
-    assert load_rows({}, epath.Path("unused"), {"rows": parent}) == read_rows(parent.rows) == sampled
+    assert load_rows({"organism": COT}, epath.Path("unused"), {"rows": parent}) == read_rows(parent.rows) == sampled
 
 
 def test_the_hash_of_rows_follows_content_and_order() -> None:
