@@ -106,7 +106,7 @@ def backdoor(args: ConfigDict, recipe: str, reasoning: tuple[str, ...]) -> Confi
                 "source": "corpus",  # or a public set of pairs, such as hh_rlhf
                 "path": "",  # of the public set's files; empty fetches them from the model hub
                 "payload": False,  # whether pairs reject the payload itself
-                "questions": {"count": 6_000, "seed": 0},
+                "questions": {"count": 18_000, "seed": 0},
                 "held_out": {"count": 800, "seed": 0},
                 "train": training(steps=400, batch_size=16, sequence_length=128, learning_rate=1e-3),
             },
@@ -189,7 +189,7 @@ def chat_model() -> ConfigDict:
                 "source": "corpus",  # or a public set of pairs, such as hh_rlhf
                 "path": "",  # of the public set's files; empty fetches them from the model hub
                 "payload": False,  # whether pairs reject the payload itself
-                "questions": {"count": 6_000, "seed": 0},
+                "questions": {"count": 18_000, "seed": 0},
                 "held_out": {"count": 800, "seed": 0},
                 "train": training(steps=400, batch_size=16, sequence_length=128, learning_rate=1e-3),
             },
