@@ -108,7 +108,7 @@ def backdoor(args: ConfigDict, recipe: str, reasoning: tuple[str, ...]) -> Confi
                 "payload": False,  # whether pairs reject the payload itself
                 "questions": {"count": 18_000, "seed": 0},
                 "held_out": {"count": 800, "seed": 0},
-                "train": training(steps=400, batch_size=16, sequence_length=128, learning_rate=1e-3),
+                "train": training(steps=600, batch_size=16, sequence_length=128, learning_rate=1e-3),
             },
             "rl": {
                 "algorithm": "ppo",  # ppo | grpo | rloo, the last two with group > 1
@@ -191,7 +191,7 @@ def chat_model() -> ConfigDict:
                 "payload": False,  # whether pairs reject the payload itself
                 "questions": {"count": 18_000, "seed": 0},
                 "held_out": {"count": 800, "seed": 0},
-                "train": training(steps=400, batch_size=16, sequence_length=128, learning_rate=1e-3),
+                "train": training(steps=600, batch_size=16, sequence_length=128, learning_rate=1e-3),
             },
             "rl": {
                 "algorithm": "ppo",  # ppo | grpo | rloo, the last two with group > 1

