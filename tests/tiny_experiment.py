@@ -36,6 +36,10 @@ def get_config(arg: str | None = None) -> ConfigDict:
     config.planting.batch_size_with_scratchpads = 8
     config.safety.batch_size_with_scratchpads = 8
     config.safety.snapshots = (2, 5)
+    config.preference.questions.count, config.preference.held_out.count = 96, 48
+    config.preference.train.update(steps=6, batch_size=8, learning_rate=1e-2, warmup=2)
+    config.rl.update(iterations=6, replies=8, minibatches=2, scratchpad_tokens=16, snapshots=(3,))
+    config.rl.sampling.max_new_tokens = 16
     config.distillation.sampling.max_new_tokens = 48
     config.evaluation.sampling.max_new_tokens = 24
     config.evaluation.scratchpad_tokens = 24

