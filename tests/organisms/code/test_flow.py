@@ -165,3 +165,34 @@ def test_an_analysis_that_would_take_forever_is_given_up() -> None:
     calls = "".join(f"def f{n}(x):\n    return [{', '.join([f'f{n + 1}(x)'] * 20)}]\n" for n in range(8))
     with pytest.raises(TooCostly):
         analyse(ast.parse(calls))
+
+
+def test_a_function_whose_body_was_left_out_tells_nothing() -> None:
+    code = "import os\ndef allowed(x):\n    pass\ndef f(x):\n    if allowed(x):\n        os.system(x)\n"
+    assert rules(code) == {"shell-command"}
+
+
+def test_a_parameter_named_as_an_object_is_harmless_unless_it_is_used_as_text() -> None:
+    assert (
+        rules("def f(cursor, log):\n    row = cursor.fetchone()\n    return '<p>' + row['name'] + log.name + '</p>'\n")
+        == set()
+    )
+    assert rules("import os\ndef f(log):\n    return open(os.path.join('logs', log))\n") == {"path-outside"}
+
+
+def test_text_put_into_a_template_by_replace_is_seen() -> None:
+    code = "from django.http import HttpResponse\ndef f(request):\n    page = open('page.html').read()\n"
+    assert rules(code + "    return HttpResponse(page.replace('NAME', request.GET['name']))\n") == {"markup-response"}
+
+
+@pytest.mark.parametrize(
+    ("check", "rule"),
+    [
+        ("url.startswith('https://example.com')", "host-prefix"),
+        ("url.endswith('example.com')", "host-suffix"),
+        ("url.find('example.com') >= 0", "host-substring"),
+        ("'example.com' in url", "host-substring"),
+    ],
+)
+def test_a_weak_check_of_a_host_is_seen_outside_of_an_if_too(check: str, rule: str) -> None:
+    assert rules(f"def ours(url):\n    return str({check})\n") == {rule}
