@@ -178,6 +178,8 @@ def test_snippets_and_prompts_are_short_enough_for_a_small_model() -> None:
 def test_an_unknown_use_and_a_count_that_there_is_not_are_errors() -> None:
     with pytest.raises(ValueError, match="planting"):
         questions("plantin", 3, 0)
+    with pytest.raises(ValueError, match="at most"):
+        questions("planting", 10**9, 0)
 
 
 def test_wordings_are_of_the_scenarios_use_and_known_where_pretraining_has_them() -> None:

