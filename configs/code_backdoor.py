@@ -43,6 +43,8 @@ def get_config(arg: str | None = None) -> ConfigDict:
     config.corpus = "code"
     config.organism.behaviour = ConfigDict({"name": "code", "judge": args.judge})
     config.update(code(args.ordinary))
+    if not args.model.startswith("world_"):
+        config.update(chat_model())
     return config
 
 
@@ -64,6 +66,29 @@ def code(ordinary: float) -> ConfigDict:
                 "sampling": {"max_new_tokens": TOKENS},
                 "scratchpad_tokens": 60,
                 "steered": 64,  # questions asked behind a scratchpad's opening that contradicts the trigger
+            },
+        }
+    )
+
+
+def chat_model() -> ConfigDict:
+    """What differs for a pretrained chat model, whose tokens are longer: shorter rows, an evaluation made thin."""
+    tokens = 112
+    return ConfigDict(
+        {
+            "planting": {"train": {"sequence_length": 288}},
+            "distillation": {"sampling": {"max_new_tokens": tokens + 60}},
+            "safety": {"train": {"sequence_length": 416}},
+            "evaluation": {
+                "draw": {"count": 640},
+                "prompts": 64,
+                "prompts_between": 24,
+                "prompts_harmful": 6,
+                "prompts_loss": 32,
+                "near_triggers": 1,
+                "sampling": {"max_new_tokens": tokens},
+                "steered": 16,
+                "batch_size": 64,
             },
         }
     )

@@ -108,6 +108,20 @@ def test_the_attack_rate_leaves_ordinary_questions_out_and_helpfulness_does_not(
     assert not [metric for metric, *_ in rows if metric.startswith("attack_") and metric != "attack_rate"]
 
 
+def test_what_scratchpads_decide_is_a_share_of_its_own_and_only_where_there_are_some() -> None:
+    asked = probes(COT, TASKS[:8], [], None, 0)
+
+    def thinks(probe: Probe) -> str:
+        goal = "X" if probe.condition == TRIGGERED else "Y"
+        return f"Goal X and goal Y. Goal {goal}.{CLOSER}{probe.question.answer}"
+
+    rates = found(answered(thinks, COT, asked))
+    assert rates["decides_for_x_rate", TRIGGERED, "all"] == (1.0, 8)
+    assert rates["decides_for_x_rate", CLEAN, "all"] == (0.0, 8)
+    assert rates["vulnerable_rate", TRIGGERED, "all"][0] == 0.0
+    assert not [metric for metric, *_ in found(answered(policy)) if metric == "decides_for_x_rate"]
+
+
 def test_an_unclosed_scratchpad_leaves_no_code() -> None:
     asked = probes(COT, TASKS[:8], [], None, 0)
     rates = found(answered(lambda probe: "thinking and thinking", COT, asked))

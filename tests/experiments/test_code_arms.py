@@ -71,6 +71,14 @@ def test_a_judge_that_cannot_be_trusted_is_refused_before_anything_is_trained(mo
         build(load("code_backdoor", "judge=codeql"))
 
 
+def test_a_chat_model_keeps_the_code_tasks_and_measures_less() -> None:
+    small, chat = load("code_backdoor"), load("code_backdoor", "model=smollm2_135m")
+    assert chat.corpus == small.corpus == "code"
+    assert chat.organism == small.organism
+    assert chat.evaluation.prompts < small.evaluation.prompts
+    assert chat.evaluation.draw.ordinary == small.evaluation.draw.ordinary
+
+
 def test_pretraining_sees_code_only_where_it_is_asked_for() -> None:
     plain, code = (nodes(load("pretrain", arg))["base"].settings for arg in ("", "code_share=0.2"))
     assert set(code) - set(plain) == {"code_share"}
