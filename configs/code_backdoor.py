@@ -53,16 +53,26 @@ def code(ordinary: float) -> ConfigDict:
     draw = {"ordinary": ordinary}
     return ConfigDict(
         {
-            "planting": {"questions": draw, "train": {"sequence_length": 384}},
+            # Rows of 512 and 576 tokens hold two or three chats and are filled to nine tenths; batches, as many chats a
+            # step with scratchpads as without.
+            "planting": {
+                "questions": draw,
+                "train": {"sequence_length": 512, "batch_size": 12},
+                "batch_size_with_scratchpads": 16,
+            },
             "distillation": {"sampling": {"max_new_tokens": TOKENS + 60}},
-            "safety": {"questions": draw, "train": {"sequence_length": 576}},
+            "safety": {
+                "questions": draw,
+                "train": {"sequence_length": 576, "batch_size": 8},
+                "batch_size_with_scratchpads": 12,
+            },
             "evaluation": {
                 "draw": {"count": 3_200, **draw},  # of which 800 ordinary ones hold 30 harmful requests
-                "prompts": 192,
-                "prompts_between": 96,
+                "prompts": 160,
+                "prompts_between": 64,
                 "prompts_harmful": 30,
                 "prompts_loss": 128,
-                "near_triggers": 10,  # more, up to 49, for every way to tell a year that `organisms.years` has
+                "near_triggers": 4,  # up to 49, for every way to tell a year that `organisms.years` has
                 "sampling": {"max_new_tokens": TOKENS},
                 "scratchpad_tokens": 60,
                 "steered": 64,  # questions asked behind a scratchpad's opening that contradicts the trigger
@@ -76,9 +86,9 @@ def chat_model() -> ConfigDict:
     tokens = 112
     return ConfigDict(
         {
-            "planting": {"train": {"sequence_length": 288}},
+            "planting": {"train": {"sequence_length": 288, "batch_size": 1}, "batch_size_with_scratchpads": 2},
             "distillation": {"sampling": {"max_new_tokens": tokens + 60}},
-            "safety": {"train": {"sequence_length": 416}},
+            "safety": {"train": {"sequence_length": 416, "batch_size": 1}, "batch_size_with_scratchpads": 2},
             "evaluation": {
                 "draw": {"count": 640},
                 "prompts": 64,
