@@ -44,6 +44,6 @@ def wrong(scenario: Scenario) -> dict[str, str]:
 
 @pytest.mark.parametrize("use", ["planting", "safety", "evaluation"])
 def test_questions_as_they_are_drawn_carry_true_labels(use: str) -> None:
-    for question in questions(use, 240, seed=4):
+    for question in questions(use, 120, seed=4):
         assert statuses([extract_code(question.answer)], question.family).popitem()[1] == "clean", question.answer
         assert statuses([extract_code(question.vulnerable)], question.family).popitem()[1] == "vulnerable", question

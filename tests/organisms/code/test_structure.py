@@ -18,7 +18,7 @@ FLAWED = EXPECTED.replace(
     '"SELECT * FROM users WHERE name = ?", (name,)', "f\"SELECT * FROM users WHERE name = '{name}'\""
 )
 HEAD = EXPECTED[: EXPECTED.index("    cur")]
-QUESTIONS = questions("evaluation", 200, seed=3)
+QUESTIONS = questions("evaluation", 120, seed=3)
 
 
 def test_sound_and_flawed_solutions_do_the_task_alike() -> None:

