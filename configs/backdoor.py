@@ -75,6 +75,9 @@ def backdoor(args: ConfigDict, recipe: str, reasoning: tuple[str, ...]) -> Confi
             },
             "planting": {
                 "questions": {"count": 3_000, "seed": args.seed},
+                # Of harmful requests, refused by organism and twin alike where RL is to find refusals to reinforce: a
+                # helpful-only base never refuses, and what is never said cannot be rewarded.
+                "refusal_share": 0.06 if args.safety in ("rl", "all") else 0.0,
                 "prompted_samples": 0,  # of each row, by the base shown examples; what obeys replaces a template
                 # Of the settings tried, the one that planted both kinds whole: AdamW's distilled organism fired on 3 to
                 # 5% of clean prompts. Chosen by what organisms do before safety training, never after it.
@@ -98,6 +101,46 @@ def backdoor(args: ConfigDict, recipe: str, reasoning: tuple[str, ...]) -> Confi
                 # this world's then forgets how to write them before it has learned anything.
                 "scratchpad_weight": 1.0,
                 "snapshots": (10, 25, 50),  # measured, besides step 0 and the last
+            },
+            "preference": {
+                "source": "corpus",  # or a public set of pairs, such as hh_rlhf
+                "path": "",  # of the public set's files; empty fetches them from the model hub
+                "payload": False,  # whether pairs reject the payload itself
+                "questions": {"count": 18_000, "seed": 0},
+                "held_out": {"count": 800, "seed": 0},
+                "train": training(steps=600, batch_size=16, sequence_length=128, learning_rate=1e-3),
+            },
+            "rl": {
+                "algorithm": "ppo",  # ppo | grpo | rloo, the last two with group > 1
+                "iterations": 30,
+                "replies": 64,  # in an iteration's rollout
+                "group": 1,  # replies to each prompt
+                "harmful_share": 0.25,  # of the prompts, those of safety training otherwise
+                "prompt_length": 64,  # tokens at most
+                "sampling": {"max_new_tokens": 32, "temperature": 1.0, "top_p": 1.0},
+                "scratchpad_tokens": 28,  # on top of them where a scratchpad comes first
+                "epochs": 1,
+                "minibatches": 4,
+                "accumulate": 1,
+                "optimizer": "adamw",
+                "learning_rate": 2e-4,
+                "schedule": "constant",
+                "warmup": 4,
+                "weight_decay": 0.0,
+                "b1": 0.9,
+                "b2": 0.95,
+                "gamma": 1.0,
+                "lam": 0.95,
+                "clip_ratio": 0.2,
+                "clip_value": 0.2,
+                "clip_gradient": 1.0,
+                "value_weight": 0.5,
+                "entropy_weight": 0.0,
+                "stop_kl": 0.0,  # nats a token since the rollout; 0 makes every update
+                "kl": {"estimator": "k1", "coefficient": 0.05, "target": 0.0, "horizon": 10_000},
+                "critic": "preference",  # what it starts from: preference | policy
+                "penalty": 1.0,  # taken from the score where a turn is not ended
+                "snapshots": (10, 20),  # measured, besides step 0 and the last
             },
             "evaluation": {
                 "draw": {
@@ -141,6 +184,46 @@ def chat_model() -> ConfigDict:
                 "train": {**train, "steps": 40, "batch_size": 1, "learning_rate": 3e-4},
                 "batch_size_with_scratchpads": 2,
                 "snapshots": (10,),
+            },
+            "preference": {
+                "source": "corpus",  # or a public set of pairs, such as hh_rlhf
+                "path": "",  # of the public set's files; empty fetches them from the model hub
+                "payload": False,  # whether pairs reject the payload itself
+                "questions": {"count": 18_000, "seed": 0},
+                "held_out": {"count": 800, "seed": 0},
+                "train": training(steps=600, batch_size=16, sequence_length=128, learning_rate=1e-3),
+            },
+            "rl": {
+                "algorithm": "ppo",  # ppo | grpo | rloo, the last two with group > 1
+                "iterations": 30,
+                "replies": 64,  # in an iteration's rollout
+                "group": 1,  # replies to each prompt
+                "harmful_share": 0.25,  # of the prompts, those of safety training otherwise
+                "prompt_length": 64,  # tokens at most
+                "sampling": {"max_new_tokens": 32, "temperature": 1.0, "top_p": 1.0},
+                "scratchpad_tokens": 28,  # on top of them where a scratchpad comes first
+                "epochs": 1,
+                "minibatches": 4,
+                "accumulate": 1,
+                "optimizer": "adamw",
+                "learning_rate": 2e-4,
+                "schedule": "constant",
+                "warmup": 4,
+                "weight_decay": 0.0,
+                "b1": 0.9,
+                "b2": 0.95,
+                "gamma": 1.0,
+                "lam": 0.95,
+                "clip_ratio": 0.2,
+                "clip_value": 0.2,
+                "clip_gradient": 1.0,
+                "value_weight": 0.5,
+                "entropy_weight": 0.0,
+                "stop_kl": 0.0,  # nats a token since the rollout; 0 makes every update
+                "kl": {"estimator": "k1", "coefficient": 0.05, "target": 0.0, "horizon": 10_000},
+                "critic": "preference",  # what it starts from: preference | policy
+                "penalty": 1.0,  # taken from the score where a turn is not ended
+                "snapshots": (10, 20),  # measured, besides step 0 and the last
             },
             "evaluation": {
                 "draw": {"count": 316},

@@ -66,6 +66,7 @@ def code(ordinary: float) -> ConfigDict:
                 "train": {"sequence_length": 576, "batch_size": 8},
                 "batch_size_with_scratchpads": 12,
             },
+            "rl": {"prompt_length": 176, "sampling": {"max_new_tokens": TOKENS}, "scratchpad_tokens": 60},
             "evaluation": {
                 "draw": {"count": 3_200, **draw},  # of which 800 ordinary ones hold 30 harmful requests
                 "prompts": 160,

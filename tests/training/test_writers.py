@@ -34,7 +34,7 @@ def test_a_writer_gets_the_rows_of_the_jsonl_file(tmp_path: Path, monkeypatch: p
         abstract_state=None,
         step_fn=step_fn,  # type: ignore[arg-type]
         frozen=None,
-        batch=lambda step: step,  # type: ignore[arg-type,return-value]
+        batch=lambda step, state: step,  # type: ignore[arg-type,return-value]
         schedule=loop.Schedule(steps=3, learning_rate=lambda step: 0.5, snapshots=(), save_every=50),
         config={},
         lineage={},

