@@ -103,7 +103,7 @@ def backdoor(args: ConfigDict, recipe: str, reasoning: tuple[str, ...]) -> Confi
                 "snapshots": (10, 25, 50),  # measured, besides step 0 and the last
             },
             "preference": {
-                "source": "corpus",  # or a public set of pairs, such as hh_rlhf
+                "source": "corpus",  # or a public set of pairs, such as hh_helpful_base
                 "path": "",  # of the public set's files; empty fetches them from the model hub
                 "payload": False,  # whether pairs reject the payload itself
                 "questions": {"count": 18_000, "seed": 0},

