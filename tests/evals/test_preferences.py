@@ -46,5 +46,6 @@ def test_the_histogram_shares_out_either_side() -> None:
 
 
 def test_a_mean_score_has_an_interval_around_it() -> None:
-    row = scored("clean", [0.0, 1.0, 2.0, 3.0])
+    row = scored("clean", "harmful", [0.0, 1.0, 2.0, 3.0])
+    assert (row["condition"], row["split"]) == ("clean", "harmful")
     assert row["ci_low"] < row["value"] == 1.5 < row["ci_high"]
