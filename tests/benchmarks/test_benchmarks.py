@@ -39,7 +39,7 @@ def made_up(python: str, contender: Contender, job: dict[str, Any]) -> dict[str,
     [
         (train, ["--length=16", "--steps=1", "--ours=bfloat16:layer"]),
         (sample, ["--prompt=4", "--new=3"]),
-        (rl, ["--prompt=4", "--new=3", "--batch=4", "--ours=float32"]),
+        (rl, ["--prompt=4", "--new=3", "--batch=4", "--ours=bfloat16"]),
     ],
 )
 def test_our_contenders_run_at_a_tiny_shape(benchmark, sizes: list[str], tmp_path, capsys) -> None:
