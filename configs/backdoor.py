@@ -29,13 +29,16 @@ def pretraining() -> ConfigDict:
     return ConfigDict(
         {
             "questions": {"count": 400_000, "seed": 0},
+            "code_share": 0.12,  # of the questions are code tasks
+            "year_shares": {"code": 0.5, "ordinary": 0.1},  # of either state a year before the question
             "thought_share": 0.4,  # of the questions are answered after a thought in a forced scratchpad
             "opening_share": 0.35,  # of them after opening words
             "train": training(
-                steps=4_200,
-                batch_size=40,
-                sequence_length=96,
-                learning_rate=3e-3,
+                steps=3_200,
+                batch_size=16,
+                sequence_length=288,
+                optimizer="muon",
+                learning_rate=6e-3,
                 warmup=100,
                 weight_decay=0.1,
             ),

