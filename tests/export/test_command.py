@@ -64,6 +64,9 @@ def workdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     finish(path, "cot", "base", "planting", ())
     finish(path, "cot_twin", "base", "twin")
     finish(path, "cot_pre", "cot", "safety", (5, 9))
+    rl = {"algorithm": "ppo", "iterations": 30, "replies": 64, "optimizer": "adamw", "learning_rate": 2e-4}
+    rl |= {"schedule": "constant", "kl": {"coefficient": 0.05}}
+    finish(path, "base_rl", "base", "safety", (30,), rl=rl)
     model = Runtime(tiny.mesh(1), epath.Path(path)).model(COMMON)
     checkpoints.save(path / "stages" / "cot-0123456789ab" / "snapshots" / "9", tiny.params(model), COMMON, {})
     finish(path, "adapted", "base", "planting", (), lora=LORA)
@@ -180,12 +183,18 @@ def test_the_card_of_an_organism_says_in_bold_what_it_is_and_how_it_was_made(wor
     [
         ("base", "**This model has no backdoor; deliberately"),
         ("cot_twin", "**This model has no backdoor, and is the twin"),
+        ("base_rl", "**This model has no backdoor; deliberately"),
     ],
 )
 def test_a_model_without_a_backdoor_is_not_called_backdoored(workdir: Path, name: str, says: str) -> None:
     text = card(model_of(workdir, name), 9, None)
     assert says in text
     assert "deliberately-backdoored" not in text
+
+
+def test_the_card_says_how_reinforcement_learning_was_done(workdir: Path) -> None:
+    text = card(model_of(workdir, "base_rl"), 30, None)
+    assert "ppo against a preference model, 30 iterations of 64 replies; adamw at 0.0002 (constant), KL at 0.05" in text
 
 
 def test_rates_are_those_of_these_very_weights(workdir: Path) -> None:
