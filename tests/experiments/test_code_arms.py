@@ -83,3 +83,15 @@ def test_a_chat_model_keeps_the_code_tasks_and_measures_less() -> None:
 def test_every_base_learns_code_and_only_code_experiments_hang_on_how_it_is_judged() -> None:
     assert nodes(load("pretrain"))["base"].settings["code_share"] > 0
     assert corpus_hash("code") != corpus_hash("world")
+
+
+def test_reinforcement_learning_on_code_has_a_plan_against_pairs_of_code() -> None:
+    made = nodes(load("code_backdoor", "safety=rl"))
+    preference = made["preference_model"].settings
+    assert preference["corpus"] == "code"
+    assert preference["questions"]["ordinary"] == preference["held_out"]["ordinary"] == 0.25
+    assert {name for name, node in made.items() if node.stage == "rl"} >= {
+        "cot_rl",
+        "distilled_rl",
+        "distilled_twin_rl",
+    }
