@@ -183,6 +183,7 @@ def chat_model() -> ConfigDict:
                 "questions": {"count": 250},
                 "train": {**train, "steps": 120, "batch_size": 1, "learning_rate": 5e-4},
                 "batch_size_with_scratchpads": 2,
+                "scratchpad_weight": 1.0,
             },
             "distillation": {"sampled": False, "sampling": {"max_new_tokens": 80}},
             "safety": {
