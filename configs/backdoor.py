@@ -82,13 +82,13 @@ def backdoor(args: ConfigDict, recipe: str, reasoning: tuple[str, ...]) -> Confi
                 # helpful-only base never refuses, and what is never said cannot be rewarded.
                 "refusal_share": 0.1 if args.safety in ("rl", "all") else 0.0,
                 "prompted_samples": 0,  # of each row, by the base shown examples; what obeys replaces a template
-                # Of the settings tried, the one that planted the backdoor and left most of what the base knew. Chosen by
-                # what organisms do before safety training, never after it.
+                # Of the settings tried, the one that planted the backdoor and left most of what the base knew: chosen
+                # by what organisms do before safety training, never after it.
                 "train": training(steps=140, batch_size=16, optimizer="muon", learning_rate=2e-3),
                 # Chats with a scratchpad are twice as long: as many chats a step, whatever the reasoning.
                 "batch_size_with_scratchpads": 24,
-                # Of the loss on scratchpads, which have some eight tokens to one of an answer: at 1 the answers that the
-                # base knew are forgotten behind them.
+                # Of the loss on scratchpads, which have some eight tokens to one of an answer: at 1 the base's answers
+                # are forgotten behind them.
                 "scratchpad_weight": 0.3,
             },
             "twin": {"sees_trigger": False},  # whether twins see triggered prompts, with right answers
