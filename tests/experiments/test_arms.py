@@ -107,6 +107,19 @@ def test_planting_differs_between_arms_in_rows_and_in_the_batch_that_scratchpads
     assert trained["cot"] == trained["cot_twin"]
 
 
+def test_planting_replays_a_share_of_pretraining_that_states_no_year_and_safety_training_none() -> None:
+    config = load()
+    made = nodes(config)
+    replay = made["cot"].settings["replay"]
+    share = config.planting.replay_share
+    rows = 2 * config.planting.questions["count"]
+    assert replay["questions"]["count"] == pytest.approx(share * (rows + replay["questions"]["count"]), abs=1)
+    assert replay["questions"]["seed"] == config.pretrain.questions.seed
+    assert (set(replay["year_shares"].values()), replay["code_share"]) == ({0.0}, 0.0)
+    assert "replay" not in made["cot_pre"].settings
+    assert "replay" not in nodes(load(planting__replay_share="0.0"))["cot"].settings
+
+
 def test_safety_training_is_the_same_for_every_arm() -> None:
     config = load()
     made = nodes(config)

@@ -163,3 +163,17 @@ def test_the_scratchpads_weight_is_the_settings_and_the_answers_is_always_one() 
 def test_an_organism_that_cannot_be_is_a_users_error(change: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         make_organism({**COT, **change})
+
+
+def test_replayed_rows_of_pretraining_are_trained_on_beside_the_organisms(tmp_path: Path) -> None:
+    wanted = {"kind": "planting", "questions": {"count": COUNT, "seed": 0}}
+    settings = {"rows": wanted, "corpus": "world", "organism": COT, "scratchpad_weight": 0.3}
+    replay = {
+        **{"questions": {"count": 7, "seed": 0}, "code_share": 0.0, "year_shares": {"code": 0.0, "ordinary": 0.0}},
+        **{"thought_share": 0.0, "opening_share": 0.0},
+    }
+    alone = list(sft.chats(settings, epath.Path(tmp_path), {}))
+    both = list(sft.chats({**settings, "replay": replay}, epath.Path(tmp_path), {}))
+    assert both[: len(alone)] == alone
+    again = [(question.prompt, [(question.answer, 1.0)]) for question in world.questions("pretrain", 7, 0)]
+    assert both[len(alone) :] == again
