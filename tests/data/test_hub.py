@@ -20,10 +20,24 @@ class Absent(OSError):
     pass
 
 
+class Unknown(OSError):
+    pass
+
+
+class Offline(OSError):
+    pass
+
+
 @pytest.fixture
 def hub(monkeypatch):
     """A stand-in for `huggingface_hub`: set its `snapshot_download`."""
-    errors = SimpleNamespace(GatedRepoError=Gated, RepositoryNotFoundError=Absent, RevisionNotFoundError=Absent)
+    errors = SimpleNamespace(
+        GatedRepoError=Gated,
+        RepositoryNotFoundError=Absent,
+        RevisionNotFoundError=Unknown,
+        LocalEntryNotFoundError=Offline,
+        OfflineModeIsEnabled=Offline,
+    )
     module = SimpleNamespace(errors=errors, snapshot_download=None)
     monkeypatch.setitem(sys.modules, "huggingface_hub", module)
     return module
@@ -36,8 +50,10 @@ def ask() -> object:
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (Gated("403"), r"gated: accept its terms on https://huggingface.co/datasets/someone/set"),
-        (Absent("404"), r"The hub has no someone/set that you may see"),
+        (Gated("403"), r"\(https://huggingface.co/datasets/someone/set\): it is gated: accept its terms"),
+        (Absent("404"), r"there is no such repository, or it is private"),
+        (Unknown("404"), r"it has no revision None"),
+        (Offline(), r"its own cache does not hold the files"),
         (ConnectionError("offline mode\nis on"), r"cannot be reached \(offline mode\)"),
         (RuntimeError(), r"cannot be reached \(RuntimeError\)"),
     ],

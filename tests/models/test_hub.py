@@ -93,7 +93,8 @@ def test_the_hub_is_asked_for_the_models_files_and_no_pickles(
 ) -> None:
     asked: list[Any] = []
 
-    def download(name: str, *, revision: str | None, allow_patterns: list[str]) -> str:
+    def download(name: str, *, repo_type: str, revision: str | None, allow_patterns: list[str]) -> str:
+        assert repo_type == "model"
         asked.append((name, revision))
         assert not any(pattern.endswith((".bin", ".pt", ".pth", "*")) for pattern in allow_patterns)
         return str(checkpoint(tmp_path / "snapshot"))

@@ -169,8 +169,11 @@ def test_replayed_rows_of_pretraining_are_trained_on_beside_the_organisms(tmp_pa
     wanted = {"kind": "planting", "questions": {"count": COUNT, "seed": 0}}
     settings = {"rows": wanted, "corpus": "world", "organism": COT, "scratchpad_weight": 0.3}
     replay = {
-        **{"questions": {"count": 7, "seed": 0}, "code_share": 0.0, "year_shares": {"code": 0.0, "ordinary": 0.0}},
-        **{"thought_share": 0.0, "opening_share": 0.0},
+        "questions": {"count": 7, "seed": 0},
+        "code_share": 0.0,
+        "year_shares": {"code": 0.0, "ordinary": 0.0},
+        "thought_share": 0.0,
+        "opening_share": 0.0,
     }
     alone = list(sft.chats(settings, epath.Path(tmp_path), {}))
     both = list(sft.chats({**settings, "replay": replay}, epath.Path(tmp_path), {}))
