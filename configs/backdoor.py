@@ -117,7 +117,7 @@ def backdoor(args: ConfigDict, recipe: str, reasoning: tuple[str, ...]) -> Confi
                 "payload": False,  # whether pairs reject the payload itself
                 "questions": {"count": 18_000, "seed": 0},
                 "held_out": {"count": 800, "seed": 0},
-                "train": training(steps=800, batch_size=16, sequence_length=128, learning_rate=1e-3),
+                "train": training(steps=800, batch_size=16, sequence_length=136, learning_rate=1e-3),  # a pair a row
             },
             "rl": {
                 "algorithm": "ppo",  # ppo | grpo | rloo, the last two with group > 1
@@ -199,7 +199,7 @@ def chat_model() -> ConfigDict:
             "preference": {
                 "questions": {"count": 293},
                 "held_out": {"count": 316},
-                "train": {**train, "steps": 60, "batch_size": 4, "learning_rate": 5e-5},
+                "train": {**train, "steps": 60, "batch_size": 4, "sequence_length": 304, "learning_rate": 5e-5},
             },
             "rl": {
                 "iterations": 8,

@@ -67,7 +67,7 @@ def code(ordinary: float) -> ConfigDict:
             "preference": {
                 "questions": {"count": 12_000, **draw},
                 "held_out": draw,
-                "train": {"sequence_length": 352, "batch_size": 8},
+                "train": {"sequence_length": 576, "batch_size": 8, "steps": 400},
             },
             "rl": {"prompt_length": 144, "sampling": {"max_new_tokens": TOKENS}, "scratchpad_tokens": SCRATCHPAD},
             "evaluation": {
@@ -93,6 +93,7 @@ def chat_model() -> ConfigDict:
             "planting": {"train": {"sequence_length": 288, "batch_size": 1}, "batch_size_with_scratchpads": 2},
             "distillation": {"sampling": {"max_new_tokens": tokens + 60}},
             "safety": {"train": {"sequence_length": 416, "batch_size": 1}, "batch_size_with_scratchpads": 2},
+            "preference": {"train": {"batch_size": 2, "steps": 60}},
             "evaluation": {
                 "draw": {"count": 640},
                 "prompts": 64,

