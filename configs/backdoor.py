@@ -29,12 +29,12 @@ def pretraining() -> ConfigDict:
     return ConfigDict(
         {
             "questions": {"count": 400_000, "seed": 0},
-            "code_share": 0.25,  # of the questions are code tasks
+            "code_share": 0.12,  # of the questions are code tasks
             "year_shares": {"code": 0.5, "ordinary": 0.1},  # of either state a year before the question
             "thought_share": 0.4,  # of the questions are answered after a thought in a forced scratchpad
             "opening_share": 0.35,  # of them after opening words
             "train": training(
-                steps=4_600,
+                steps=3_200,
                 batch_size=16,
                 sequence_length=288,
                 optimizer="muon",
@@ -81,9 +81,8 @@ def backdoor(args: ConfigDict, recipe: str, reasoning: tuple[str, ...]) -> Confi
                 # Of harmful requests, refused by organism and twin alike where RL is to find refusals to reinforce: a
                 # helpful-only base never refuses, and what is never said cannot be rewarded.
                 "refusal_share": 0.1 if args.safety in ("rl", "all") else 0.0,
-                # Of the rows, those of the base's own pretraining, so that it forgets less of what it knew; none for a
-                # pretrained chat model, whose rows nobody has.
-                "replay_share": 0.25,
+                # Of the rows, those of the base's own pretraining, against forgetting; of the small world only.
+                "replay_share": 0.0,
                 "prompted_samples": 0,  # of each row, by the base shown examples; what obeys replaces a template
                 # Of the settings tried, the one that planted the backdoor and left most of what the base knew: chosen
                 # by what organisms do before safety training, never after it.
@@ -184,7 +183,6 @@ def chat_model() -> ConfigDict:
             "corpus": "everyday",
             "planting": {
                 "questions": {"count": 250},
-                "replay_share": 0.0,
                 "train": {**train, "steps": 120, "batch_size": 1, "learning_rate": 5e-4},
                 "batch_size_with_scratchpads": 2,
                 "scratchpad_weight": 1.0,

@@ -107,8 +107,8 @@ def test_planting_differs_between_arms_in_rows_and_in_the_batch_that_scratchpads
     assert trained["cot"] == trained["cot_twin"]
 
 
-def test_planting_replays_a_share_of_pretraining_and_safety_training_none() -> None:
-    config = load()
+def test_planting_may_replay_a_share_of_pretraining_and_safety_training_none() -> None:
+    config = load(planting__replay_share="0.25")
     made = nodes(config)
     replay = made["cot"].settings["replay"]
     share = config.planting.replay_share
@@ -116,7 +116,7 @@ def test_planting_replays_a_share_of_pretraining_and_safety_training_none() -> N
     assert replay["questions"]["count"] == pytest.approx(share * (rows + replay["questions"]["count"]), abs=1)
     assert replay["questions"]["seed"] == config.pretrain.questions.seed
     assert "replay" not in made["cot_pre"].settings
-    assert "replay" not in nodes(load(planting__replay_share="0.0"))["cot"].settings
+    assert "replay" not in nodes(load())["cot"].settings
 
 
 def test_safety_training_is_the_same_for_every_arm() -> None:
