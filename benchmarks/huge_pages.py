@@ -30,6 +30,9 @@ def run(arguments: Sequence[str], call: Call = in_a_process) -> dict[str, float]
     options = made.parse_args(arguments)
     if options.shape not in SHAPES:
         raise UserError(f"--shape={options.shape} is unknown. {suggestion(options.shape, SHAPES)}")
+    for field in ("batch", "length", "rounds"):
+        if getattr(options, field) < 1:
+            raise UserError(f"--{field}={getattr(options, field)} is too few: give 1 or more.")
     contender = Contender(OURS, "float32")
     job: dict[str, Any] = {"task": "train", "shape": options.shape, "config": dataclasses.asdict(SHAPES[options.shape])}
     job |= {"batch": options.batch, "length": options.length, "steps": 5, "warmup": 1, "repeats": 3}

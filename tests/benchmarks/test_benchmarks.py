@@ -148,3 +148,5 @@ def test_pages_of_both_kinds_take_turns_and_are_set_against_each_other(monkeypat
     assert "huge ÷ small: 1.50" in capsys.readouterr().out
     with pytest.raises(UserError, match="shape=world_1m is unknown"):
         huge_pages.run(["--shape=world_1m"], call)
+    with pytest.raises(UserError, match="--rounds=0 is too few: give 1 or more"):
+        huge_pages.run(["--rounds=0"], call)

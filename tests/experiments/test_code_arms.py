@@ -50,7 +50,7 @@ def test_every_stage_has_the_behaviour_the_share_and_the_years() -> None:
 @pytest.mark.parametrize(
     ("override", "named"),
     [
-        ({"planting__questions__ordinary": "1.5"}, "planting.questions.ordinary"),
+        ({"planting__questions__ordinary": "1"}, "planting.questions.ordinary"),
         ({"organism__behaviour__judge": "banditt"}, "banditt"),
         ({"evaluation__prompts_harmful": "500"}, "evaluation.prompts_harmful"),
         ({"planting__train__sequence_length": "128"}, "planting.train.sequence_length"),

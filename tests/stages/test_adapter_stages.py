@@ -116,6 +116,23 @@ def test_each_stage_starts_from_the_merged_model_before_it(chain: list[Artifact]
     assert (changed[1] != changed[2]).any()
 
 
+def test_a_stage_that_names_another_draw_begins_with_other_projections(chain: list[Artifact], runtime: Runtime) -> None:
+    """Training after training needs projections that the first did not have, or it cannot leave their span."""
+    weights = runtime.model(SETTINGS).trainable
+    like = checkpoints.abstract(weights.shapes(), weights.shardings())
+    rows = Artifact("rows", chain[0].directory.parent / "rows-f", "f")
+    begun = []
+    for draw in (0, 1):
+        settings = {**SETTINGS, "lora": {**ADAPTERS, "draw": draw}, "train": {**TRAIN, "learning_rate": 1e-9}}
+        out = chain[0].directory.parent / f"draw-{draw}"
+        sft.run(Context(out, Node("sft", "sft", settings), runtime), {"model": chain[0], "rows": rows})
+        begun.append(checkpoints.restore_params(out / "snapshots", 2, like))
+        expected = weights.new(SETTINGS["seed"], draw)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), begun[-1], expected)
+    first, second = (tree["blocks"]["mlp"]["up"]["a"] for tree in begun)
+    assert (first != second).all()
+
+
 def test_merged_parameters_have_the_types_and_places_of_any_others(chain: list[Artifact], runtime: Runtime) -> None:
     model = runtime.model({"model": MODEL})
     found = runtime.params(model, chain[-1])

@@ -71,13 +71,16 @@ def run(folder: Path, one_device: Any, chosen: dict[str, Any]) -> Path:
 def test_pairs_of_a_public_set_are_learnt_from_and_measured_on_its_test_files(tmp_path: Path, one_device: Any) -> None:
     files = tmp_path / "set"
     files.mkdir()
-    asked = {"train": [f"How do I plant {n} bulbs?" for n in range(4)], "test": ["How do I dry herbs?", "Is it late?"]}
+    asked = {
+        "train": [f"How do I plant {n} bulbs?" for n in range(4)],
+        "test": ["How do I dry herbs?", "Is it late?", "Is it late?"],
+    }
     for split, questions in asked.items():
         lines = (json.dumps(pair(question, "In a dry place.", "No idea.")) for question in questions)
         (files / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
     out = run(tmp_path, one_device, settings(files))
     measured = [json.loads(line) for line in (out / "rows.jsonl").read_text().splitlines()]
     accuracies = {row["split"]: row["n"] for row in measured if row["metric"] == "preference_accuracy"}
-    assert accuracies == {"all": 2, "hh_helpful_base": 2}
+    assert accuracies == {"all": 2, "hh_helpful_base": 2}, "a pair that stands twice counts once"
     with pytest.raises(UserError, match=r"4 of 4 held-out pairs are trained on\. Let preference\.path be the folder"):
         run(tmp_path, one_device, settings(files / "train.jsonl"))
