@@ -10,7 +10,7 @@ import platform
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -99,6 +99,13 @@ def parser(task: str, description: str, *, batch: str, ours: str) -> Parser:
     return made
 
 
+def check_counts(numbers: Mapping[str, int]) -> None:
+    """Raise `UserError` for an option that must be 1 or more and is not."""
+    for name, number in numbers.items():
+        if number < 1:
+            raise UserError(f"--{name}={number} is too few: give 1 or more.")
+
+
 def compare(
     task: str,
     options: argparse.Namespace,
@@ -123,9 +130,7 @@ def compare(
     if options.shape not in SHAPES:
         raise UserError(f"--shape={options.shape} is unknown. {suggestion(options.shape, SHAPES)}")
     numbers = {**sizes, "repeats": options.repeats, "warmup": options.warmup, "rounds": options.rounds}
-    for name, number in numbers.items():
-        if number < 1:
-            raise UserError(f"--{name}={number} is too few: give 1 or more.")
+    check_counts(numbers)
     batches, contenders = _batches(options.batch), [*_ours(options.ours), *_reference(options.reference)]
     python = options.reference_python or sys.executable
     if any(contender.program == REFERENCE for contender in contenders) and not _has_torch(python):

