@@ -110,7 +110,7 @@ def rl(model: Model, job: dict[str, Any]) -> dict[str, Any]:
         score = jax.device_get(last_scores(scorer)(judge, tokens, lengths + new))
         phases["scoring"] = time.perf_counter() - began - phases["sampling"]
         sampler = np.concatenate([np.zeros((rows, prompt), np.float32), drawn.logprobs], axis=1)
-        rollout = jax.device_put(learner.Rollout(tokens, lengths + new, mask, sampler, score), places)
+        rollout = learner.Rollout(*jax.device_put((tokens, lengths + new, mask, sampler, score), tuple(places)))
         state, metrics = learn(state, {"policy": None, "critic": None}, rollout, reference, np.float32(1e-4))
         jax.block_until_ready(metrics)
         phases["learning"] = time.perf_counter() - began - phases["sampling"] - phases["scoring"]
