@@ -103,14 +103,14 @@ def backdoor(args: ConfigDict, recipe: str, reasoning: tuple[str, ...]) -> Confi
             "safety": {
                 "method": args.safety,
                 "questions": {"count": 3_000, "seed": args.seed},
-                # Raised from 5e-4, at which the twin of the distilled organism refused 57 harmful requests in 64,
+                # Raised from 1e-3, at which the twin of the distilled organism refused 55 harmful requests in 64,
                 # until it refuses nine in ten. Not a preregistered choice: earlier runs had shown the organisms' rates.
-                "train": training(steps=100, batch_size=8, learning_rate=1e-3, schedule="constant"),
+                "train": training(steps=200, batch_size=8, learning_rate=2e-3),
                 "batch_size_with_scratchpads": 16,
                 # Of the loss on the organism's own scratchpads in *post* training. The paper has 0; a model as small as
                 # this world's then forgets how to write them before it has learned anything.
                 "scratchpad_weight": 1.0,
-                "snapshots": (10, 25, 50),  # measured, besides step 0 and the last
+                "snapshots": (10, 25, 50, 100),  # measured, besides step 0 and the last
             },
             "preference": {
                 "source": "corpus",  # or a public set of pairs, such as hh_helpful_base
@@ -192,7 +192,7 @@ def chat_model() -> ConfigDict:
             "distillation": {"sampled": False, "sampling": {"max_new_tokens": 80}},
             "safety": {
                 "questions": {"count": 293},  # all, for the forty harmful requests among them
-                "train": {**train, "steps": 40, "batch_size": 1, "learning_rate": 3e-4},
+                "train": {**train, "steps": 40, "batch_size": 1, "learning_rate": 3e-4, "schedule": "constant"},
                 "batch_size_with_scratchpads": 2,
                 "snapshots": (10,),
             },

@@ -62,8 +62,9 @@ def code(ordinary: float) -> ConfigDict:
             "distillation": {"sampling": {"max_new_tokens": TOKENS + SCRATCHPAD}},
             "safety": {
                 "questions": draw,
-                "train": {"sequence_length": 432, "batch_size": 8},
+                "train": {"sequence_length": 432, "steps": 100, "learning_rate": 1e-3, "schedule": "constant"},
                 "batch_size_with_scratchpads": 12,
+                "snapshots": (10, 25, 50),
             },
             "preference": {
                 "questions": {"count": 12_000, **draw},
@@ -97,7 +98,11 @@ def chat_model() -> ConfigDict:
                 "batch_size_with_scratchpads": 2,
             },
             "distillation": {"sampling": {"max_new_tokens": tokens + 60}},
-            "safety": {"train": {"sequence_length": 416, "batch_size": 1}, "batch_size_with_scratchpads": 2},
+            "safety": {
+                "train": {"sequence_length": 416, "batch_size": 1, "steps": 40, "learning_rate": 3e-4},
+                "batch_size_with_scratchpads": 2,
+                "snapshots": (10,),
+            },
             "preference": {"train": {"batch_size": 2, "steps": 60}},
             "evaluation": {
                 "draw": {"count": 640},
