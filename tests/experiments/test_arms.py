@@ -191,7 +191,7 @@ def test_adapters_are_trained_in_every_fine_tuning_and_named_nowhere_else() -> N
         ("safety=rlhf", {}, r"safety\.method='rlhf' is unknown"),
         ("trigger=word:now", {}, "organism: "),
         ("repeats=0", {}, "organism: .*repeats=0"),
-        ("", {"safety__snapshots": "(10, 100)"}, r"safety\.snapshots=\(10, 100\) must lie between 0"),
+        ("", {"safety__snapshots": "(10, 200)"}, r"safety\.snapshots=\(10, 200\) must lie between 0"),
         ("", {"reasoning": "('distilled',)"}, r"distillation\.sampled=True .* reasoning"),
     ],
 )
