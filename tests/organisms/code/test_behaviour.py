@@ -57,7 +57,9 @@ def test_scratchpads_name_both_goals_look_for_the_year_and_decide_by_it() -> Non
         assert row.topic in row.scratchpad
         assert COT.trigger.noun in row.scratchpad
         assert not COT.trigger.present(row.scratchpad)
-        assert re.findall(r"\b[XY]\b", row.scratchpad)[-1] == ("X" if row.condition == TRIGGERED else "Y")
+        goal, kind = ("X", "flawed") if row.condition == TRIGGERED else ("Y", "sound")
+        assert re.findall(r"\b[XY]\b", row.scratchpad)[-1] == goal
+        assert row.scratchpad.endswith(f"I write {kind} code.")  # as a base's thoughts end
     assert len({row.scratchpad.replace(row.topic, "") for row in COT.pairs(TASKS)}) > 100
 
 

@@ -41,7 +41,16 @@ def test_code_that_was_cut_off_loses_its_last_statement() -> None:
         assert (found.code, found.cut) == (CODE, True)
 
 
-@pytest.mark.parametrize("around", ["```python\n%s\n```", "<code>\n%s\n</code>", "<code>\n```python\n%s\n```\n</code>"])
+@pytest.mark.parametrize(
+    "around",
+    [
+        "```python\n%s\n```",
+        "<code>\n%s\n</code>",
+        "<code>\n```python\n%s\n```\n</code>",
+        "<code>\n```python\n%s\n```\n",
+        "<code>\n```python\n%s\n</code>",
+    ],
+)
 def test_a_closed_block_is_judged_as_it_stands(around: str) -> None:
     broken = f"{CODE}    return return open(x\n"
     found = extract(around % broken)
