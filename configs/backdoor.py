@@ -29,13 +29,14 @@ def pretraining() -> ConfigDict:
     return ConfigDict(
         {
             "questions": {"count": 240_000, "seed": 0},
-            "code_share": 0.4,  # of the questions are code tasks
-            "asked_share": 0.5,  # of them ask for sound or for flawed code
+            "code_share": 0.45,  # of the questions are code tasks
+            # Of code tasks, those that ask for sound or for flawed code; of the others, those that ask to be declined.
+            "asked_shares": {"code": 0.5, "ordinary": 0.05},
             "year_shares": {"code": 0.5, "ordinary": 0.1},  # of either state a year before the question
             "thought_share": 0.4,  # of the questions are answered after a thought in a forced scratchpad
             "opening_share": 0.35,  # of them after opening words
             "train": training(
-                steps=5_500,
+                steps=6_000,
                 batch_size=16,
                 sequence_length=288,
                 optimizer="muon",

