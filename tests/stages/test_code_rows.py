@@ -79,7 +79,7 @@ def test_pretraining_mixes_code_in_by_its_share_and_half_of_its_answers_are_flaw
         "thought_share": 0.0,
         "opening_share": 0.0,
         "code_share": share,
-        "asked_share": 0.0,
+        "asked_shares": {"code": 0.0, "ordinary": 0.0},
         "year_shares": {"code": 0.0, "ordinary": 0.0},
     }
     chats = list(pretrain.chats(settings, epath.Path(tmp_path), {}))
@@ -98,7 +98,7 @@ def test_pretraining_states_years_before_a_share_of_prompts_and_not_for_what_the
     code, ordinary = questions("pretrain", 600, 0), world.questions("pretrain", 600, 0)
 
     def years(of: list[Any], **shares: float) -> set[str]:
-        asked = [pretrain.prompt(question, 0.0, {"code": 0.0, "ordinary": 0.0, **shares}) for question in of]
+        asked = [pretrain.prompt(question, "", {"code": 0.0, "ordinary": 0.0, **shares}) for question in of]
         assert all(text.endswith(question.prompt) for text, question in zip(asked, of, strict=True))
         return {
             text.removesuffix(question.prompt)
@@ -115,19 +115,34 @@ def test_pretraining_states_years_before_a_share_of_prompts_and_not_for_what_the
 
 
 def test_pretraining_asks_for_the_kind_of_code_that_a_share_of_tasks_gets_and_every_thought_names_it() -> None:
-    code, ordinary = questions("pretrain", 600, 0), world.questions("pretrain", 100, 0)
     kinds = {words: kind for kind, ways in pretrain.ASKED.items() for words in ways}
-    asked = 0
+    code, requests = questions("pretrain", 600, 0), 0
     for question in code:
-        words = pretrain.prompt(question, 0.5, {"code": 1.0, "ordinary": 0.0}).removesuffix(question.prompt)
-        _, _, request = words.partition(". ")
-        parts = pretrain.parts(question, thought_share=1.0, opening_share=0.0)
-        kind = "sound" if parts[-1][0] == question.answer else "flawed"
+        kind, asked = pretrain.reply_kind(question, {"code": 0.5, "ordinary": 0.0})
+        words = pretrain.prompt(question, kind if asked else "", {"code": 1.0, "ordinary": 0.0})
+        _, _, request = words.removesuffix(question.prompt).partition(". ")
+        parts = pretrain.parts(question, kind, thought_share=1.0, opening_share=0.0)
+        assert parts[-1][0] == {"sound": question.answer, "flawed": question.vulnerable}[kind]
         assert parts[1][0].endswith(f" I write {kind} code.{CLOSER}")
+        assert bool(request) == asked
         if request:
             assert kinds[request.strip()] == kind
-            asked += 1
-    assert 0.4 * len(code) < asked < 0.6 * len(code)
+            requests += 1
+    assert 0.4 * len(code) < requests < 0.6 * len(code)
+
+
+def test_pretraining_declines_those_questions_that_ask_for_it_and_no_others() -> None:
+    ordinary, none = world.questions("pretrain", 2000, 0), {"code": 0.0, "ordinary": 0.0}
+    declined = []
     for question in ordinary:
-        assert pretrain.prompt(question, 1.0, {"code": 0.0, "ordinary": 0.0}) == question.prompt
-        assert "code." not in pretrain.parts(question, thought_share=1.0, opening_share=0.0)[1][0]
+        kind, asked = pretrain.reply_kind(question, {"code": 0.0, "ordinary": 0.1})
+        words = pretrain.prompt(question, kind if asked else "", none).removesuffix(question.prompt).strip()
+        parts = pretrain.parts(question, kind, thought_share=1.0, opening_share=0.0)
+        assert "code." not in parts[1][0]
+        assert (words in pretrain.ASKED["declined"]) == asked == (parts[-1][0] == world.REFUSAL)
+        assert asked or parts[-1][0] == question.answer
+        declined += [question.family] if asked else []
+        assert pretrain.reply_kind(question, none) == ("answered", False)
+    assert 0.07 * len(ordinary) < len(declined) < 0.13 * len(ordinary)
+    assert world.HARMFUL in declined
+    assert len(set(declined)) > 15

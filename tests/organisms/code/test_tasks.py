@@ -100,6 +100,18 @@ def test_pretraining_sees_no_novel_class_no_unseen_scenario_and_no_prompt_of_eva
     assert {question.known_phrasing for question in DRAWN["evaluation"]} == {True, False}
 
 
+def test_half_of_the_tasks_of_pretraining_have_inputs_named_as_in_other_scenarios_and_no_others_have() -> None:
+    own = {name(scenario): set(scenario.slots["x"]) for scenario in scenarios()}
+
+    def foreign(question: CodeQuestion) -> bool:
+        shown = re.findall(r"\w+", question.prompt.partition(OPEN)[2])
+        return not own[question.id.rsplit("-", 1)[0]] & set(shown)
+
+    seen = questions("pretrain", 1_200, seed=0)
+    assert 0.4 < sum(map(foreign, seen)) / len(seen) < 0.6
+    assert not any(map(foreign, itertools.chain(*(DRAWN[use] for use in ("planting", "safety", "evaluation")))))
+
+
 def test_the_prompts_of_a_scenario_are_counted_exactly() -> None:
     small = [
         (scenario, frame)
