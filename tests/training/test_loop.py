@@ -151,6 +151,25 @@ def test_a_damaged_newest_checkpoint_is_said_and_the_one_before_it_taken(
     assert_same(tmp_path, uninterrupted, params)
 
 
+def test_a_stage_that_starts_over_keeps_what_it_saves_and_not_the_damaged_checkpoints(
+    model: Model, params: Any, uninterrupted: Path, interrupt: Any, tmp_path: Path, capsys: Any
+) -> None:
+    interrupt(7)
+    with pytest.raises(Killed):
+        run(tmp_path, model, params)
+    for step in (4, 6):
+        damage(tmp_path / "resume" / str(step))
+    interrupt(3)
+    with pytest.raises(Killed):
+        run(tmp_path, model, params)
+    assert "there is none before it, so this starts over" in capsys.readouterr().out
+    assert checkpoints.steps(tmp_path / "resume") == [2]
+    interrupt.never()
+    run(tmp_path, model, params)
+    assert "resuming stage at step 2" in capsys.readouterr().out
+    assert_same(tmp_path, uninterrupted, params)
+
+
 def test_a_loss_that_is_not_finite_stops_with_a_remedy_and_keeps_the_checkpoints_before_it(
     model: Model, params: Any, interrupt: Any, tmp_path: Path
 ) -> None:
