@@ -56,9 +56,8 @@ class Measured:
     parameters: int
     device: str
     versions: dict[str, str]
-    phases: dict[str, float] = field(
-        default_factory=dict
-    )  # seconds of each in the last repetition, where there are some
+    phases: dict[str, float] = field(default_factory=dict)  # seconds of each in the last repetition, if it has some
+    machine: dict[str, float] = field(default_factory=dict)  # what it can do (see `ours.machine`), if that was measured
 
     @property
     def speed(self) -> float:
@@ -257,6 +256,7 @@ def _measure(
             first_call_s=statistics.median(run["first_call_s"] for run in done),
             peak_memory=max(run["peak_memory"] for run in done),
             phases=done[-1].get("phases", {}),
+            machine=done[-1].get("machine", {}),
             **{name: done[0][name] for name in ("parameters", "device", "versions")},
         )
         for contender, done in runs.items()

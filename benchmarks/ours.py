@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.measure import answer, peak_memory, repeat
@@ -92,7 +93,7 @@ def rl(model: Model, job: dict[str, Any]) -> dict[str, Any]:
     optimizer = make_optimizer("adamw", both.trainable.logical_axes, b1=0.9, b2=0.95, weight_decay=0.0)
     learn = learner.make_learner(both, optimizer, settings)
     trained = jax.jit(both.trainable.init, out_shardings=both.trainable.shardings())(jax.random.key(0))
-    reference, judge = jax.tree.map(jax.numpy.copy, (trained["policy"], trained["critic"]))
+    reference, judge = jax.tree.map(jnp.copy, (trained["policy"], trained["critic"]))
     state = learner.init(both, optimizer, settings, 0)(trained)
     draw = make_sampler(model, Sampling(job["new"]), (NO_STOP,), 0)
     rows, prompt, new = job["batch"], job["prompt"], job["new"]
@@ -116,7 +117,30 @@ def rl(model: Model, job: dict[str, Any]) -> dict[str, Any]:
         phases["learning"] = time.perf_counter() - began - phases["sampling"] - phases["scoring"]
 
     timing = repeat(iteration, tokens=rows * new, warmup=job["warmup"], repeats=job["repeats"])
-    return {**timing, "phases": phases}
+    return {**timing, "phases": phases, "machine": machine(model.config.dtype)}
+
+
+def machine(dtype: str, side: int = 4096) -> dict[str, float]:
+    """What this device does at best: `gigaflops` a second in a product of square matrices, and `gigabytes` a second read
+    and written while an array is copied.
+    """
+
+    def best(call: Any) -> float:
+        jax.block_until_ready(call())
+        taken = []
+        for _ in range(3):
+            began = time.perf_counter()
+            jax.block_until_ready(call())
+            taken.append(time.perf_counter() - began)
+        return min(taken)
+
+    square, wide = jnp.ones((side, side), dtype), jnp.ones((4, side, side), jnp.float32)
+    product = jax.jit(lambda x: jnp.matmul(x, x, preferred_element_type=jnp.float32))
+    copy = jax.jit(lambda x: x + 1)
+    return {
+        "gigaflops": 2 * side**3 / best(lambda: product(square)) / 1e9,
+        "gigabytes": 2 * wide.nbytes / best(lambda: copy(wide)) / 1e9,
+    }
 
 
 def _tokens(model: Model, shape: tuple[int, int]) -> np.ndarray:

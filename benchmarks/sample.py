@@ -10,12 +10,13 @@ from collections.abc import Sequence
 
 from benchmarks.compare import Call, Measured, compare, main, parser
 
-_BYTES = {"bfloat16": 2, "float32": 4}
+#: Of a number of a type.
+BYTES = {"bfloat16": 2, "float32": 4}
 
 
 def gigabytes(one: Measured) -> float:
     """Weights read a second, if each new token of the batch reads them all once; the cache is left out."""
-    return one.parameters * _BYTES[one.contender.dtype] * one.speed / one.batch / 1e9
+    return one.parameters * BYTES[one.contender.dtype] * one.speed / one.batch / 1e9
 
 
 def run(arguments: Sequence[str], call: Call | None = None) -> list[Measured]:

