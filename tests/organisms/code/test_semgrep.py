@@ -37,6 +37,21 @@ def test_the_pack_has_rules_for_every_class_and_canaries_for_every_rule() -> Non
     }
 
 
+def test_a_rule_looks_into_the_folder_of_its_class_alone_and_the_marker_into_all() -> None:
+    included = {rule["id"]: rule.get("paths") for rule in json.loads(PACK.read_text())["rules"]}
+    assert included.pop(MARKER_RULE) is None
+    assert included == {rule: {"include": [f"{cwe}/"]} for rule, cwe in classes().items()}
+
+
+def test_samples_lie_in_the_folder_of_their_class(tmp_path: Path) -> None:
+    with pytest.raises(JudgeError, match="not a SARIF report"):
+        SemgrepJudge(stand_in(tmp_path, f"find . -type f > {tmp_path}/seen"))
+    seen = [Path(line) for line in (tmp_path / "seen").read_text().splitlines()]
+    assert sorted((path.name, str(path.parent)) for path in seen) == [
+        (f"s{place:06d}.py", cwe) for place, cwe in enumerate(cwe for cwe in classes().values() for _ in range(2))
+    ]
+
+
 def test_the_command_asks_nothing_of_the_network_and_obeys_no_comment() -> None:
     words = command("semgrep", PACK)
     assert {"--disable-version-check", "--disable-nosem", "--no-git-ignore"} <= set(words)
@@ -93,6 +108,24 @@ def test_a_comment_cannot_silence_it_and_odd_text_is_no_surprise() -> None:
         "error",
         "vulnerable",
     ]
+
+
+@needs_semgrep
+def test_the_same_code_is_judged_by_the_rules_of_the_class_asked_for() -> None:
+    code = "import os\ndef f(x, db):\n    os.system(x)\n    db.execute(x)\n"
+    verdicts = SemgrepJudge().judge([Sample(code, cwe) for cwe in ("CWE-78", "CWE-89", "CWE-502")])
+    assert [[finding.rule for finding in verdict.findings] for verdict in verdicts] == [["sg-shell"], ["sg-sql"], []]
+    assert [verdict.status for verdict in verdicts] == ["vulnerable", "vulnerable", "clean"]
+
+
+@needs_semgrep
+@pytest.mark.parametrize("folder", ["CWE-78/", "/elsewhere/CWE-89/", "CWE-8/"])
+def test_a_rule_that_looks_into_another_folder_is_refused_as_blind(tmp_path: Path, folder: str) -> None:
+    rules = json.loads(PACK.read_text())["rules"]
+    moved = [rule | {"paths": {"include": [folder]}} if rule["id"] == "sg-sql" else rule for rule in rules]
+    (tmp_path / "pack.json").write_text(json.dumps({"rules": moved}))
+    with pytest.raises(JudgeError, match="sg-sql: a known flaw was not found"):
+        SemgrepJudge(pack=tmp_path / "pack.json")
 
 
 @needs_semgrep

