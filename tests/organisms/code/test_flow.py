@@ -193,8 +193,42 @@ def test_functions_of_one_name_are_all_entered() -> None:
 
 def test_a_route_is_entered_also_where_the_snippet_calls_it() -> None:
     route = "import os\n@app.route('/x')\ndef run(x):\n    os.system(x)\n"
-    assert rules(f"{route}run('ls')\n") == {"shell-command"}
-    assert rules(f"{route.replace('@app.route', '@cached')}run('ls')\n") == set()
+    use = "def entry():\n    run('ls')\n"
+    assert rules(f"{route}{use}") == {"shell-command"}
+    assert rules(f"{route.replace('@app.route', '@cached')}{use}") == set()
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        "run('ls')",
+        "print(run(x='ls'))",
+        "if __name__ == '__main__':\n    run('ls')",
+        "def main():\n    run('ls')\nmain()",
+        "def test_run():\n    run('ls')",
+        "class TestRun:\n    def test_it(self):\n        assert run('ls') is None",
+        "def example_usage():\n    run('ls')",
+    ],
+)
+@pytest.mark.parametrize("first", [True, False])
+def test_an_example_of_its_use_does_not_make_a_function_harmless(use: str, first: bool) -> None:
+    function = "def run(x):\n    os.system(x)"
+    lines = [use, function] if first else [function, use]
+    assert rules("\n".join(["import os", *lines])) == {"shell-command"}
+
+
+def test_an_example_of_its_use_does_not_make_a_method_harmless() -> None:
+    code = "import os\nclass A:\n    def run(self, x):\n        os.system(x)\n"
+    assert rules(f"{code}a = A()\na.run('ls')\nA().run('ls')\n") == {"shell-command"}
+
+
+def test_functions_that_call_each_other_are_entered_also_where_their_use_is_shown() -> None:
+    code = "import os\ndef f(x):\n    os.system(x)\n    g(x)\ndef g(x):\n    f(x)\n"
+    assert rules(f"{code}g('ls')\n") == {"shell-command"}
+
+
+def test_a_function_named_only_like_an_example_is_a_caller() -> None:
+    assert rules("import os\ndef run(x):\n    os.system(x)\ndef maintain():\n    run('ls')\n") == set()
 
 
 def test_recursion_ends() -> None:
