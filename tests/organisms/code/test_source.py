@@ -129,9 +129,20 @@ def test_an_endless_opening_of_a_block_is_read_in_little_time(opening: str) -> N
     assert time.process_time() - began < 1
 
 
-@pytest.mark.parametrize("code", ["", " \n\t", "# only a comment\n", '"""a docstring"""', "pass", "..."])
+@pytest.mark.parametrize(
+    "code",
+    [
+        *("", " \n\t", "# only a comment\n", '"""a docstring"""', "pass", "..."),
+        *("Sure", "I", "No, sorry", "Note: unsafe", "not safe", "1 + 1", "if unsafe: pass", "data['key']"),
+    ],
+)
 def test_code_that_does_nothing_is_empty(code: str) -> None:
     assert parse(code).status == "empty"
+
+
+@pytest.mark.parametrize("code", ["x = y", "x: int = 1", "x += 1", "f()", "import os", "def f(): pass", "(x := 1)"])
+def test_code_that_does_anything_is_not_empty(code: str) -> None:
+    assert parse(code).tree is not None
 
 
 @pytest.mark.parametrize("code", ["def f(", "x = \0", "x = '\ud800'", "a b", "9" * 5_000, "if x:\npass", "\u202e x"])
