@@ -302,6 +302,34 @@ def test_text_put_into_a_template_by_replace_is_seen() -> None:
 
 
 @pytest.mark.parametrize(
+    ("returned", "found"),
+    [
+        ("'Hello, {}!'.format(name)", True),
+        ("request.args.get('name', '')", True),
+        ("request.args['name']", True),
+        ("request.args.get('name') or 'nobody'", True),
+        ("name if name else 'nobody'", True),
+        ("name.strip()", True),
+        ("f'Hello, {name}!', 200", True),
+        ("name, 200, {'Content-Type': 'text/html'}", True),
+        ("name, 200, {'Content-Type': 'text/plain'}", False),
+        ("'Hello!', 200, {'X-Name': name}", False),
+        ("'Hello, {}!'.format(escape(name))", False),
+        ("f'Hello, {escape(name)}!', 200", False),
+        ("jsonify(name), 200", False),
+        ("render_template('page.html', name=name), 200", False),
+        ("GREETINGS.get(name, 'Hello!')", False),
+        ("GREETINGS[name]", False),
+        ("find(name)", False),
+    ],
+)
+def test_text_that_a_route_of_flask_returns_is_a_page(returned: str, found: bool) -> None:
+    code = "from flask import escape, jsonify, render_template, request\n@app.route('/')\n"
+    code += f"def hello():\n    name = request.args['name']\n    return {returned}\n"
+    assert ("markup-returned" in rules(code)) == found
+
+
+@pytest.mark.parametrize(
     ("check", "rule"),
     [
         ("url.startswith('https://example.com')", "host-prefix"),
