@@ -302,6 +302,26 @@ def test_text_put_into_a_template_by_replace_is_seen() -> None:
 
 
 @pytest.mark.parametrize(
+    ("mode", "found"),
+    [
+        ("    os.chmod(p, os.stat(p).st_mode | stat.S_IWOTH)", True),
+        ("    os.chmod(p, os.stat(p).st_mode | S_IWOTH)", True),
+        ("    mode = os.stat(p).st_mode | stat.S_IWOTH\n    os.chmod(p, mode)", True),
+        ("    mode = os.stat(p).st_mode\n    mode |= stat.S_IRWXO\n    os.chmod(p, mode)", True),
+        ("    mode = os.stat(p).st_mode\n    if p:\n        mode |= 0o022\n    Path(p).chmod(mode)", True),
+        ("    os.chmod(p, int(p) | stat.S_IWOTH)", True),
+        ("    mode = (os.stat(p).st_mode | 0o777) & ~0o002\n    os.chmod(p, mode)", False),
+        ("    mode = os.stat(p).st_mode & ~stat.S_IWOTH\n    os.chmod(p, mode)", False),
+        ("    mode = os.stat(p).st_mode | stat.S_IWUSR\n    os.chmod(p, mode)", False),
+        ("    mode = os.stat(p).st_mode\n    os.chmod(p, mode)", False),
+    ],
+)
+def test_a_mode_that_is_put_together_is_followed(mode: str, found: bool) -> None:
+    code = f"import os, stat\nfrom pathlib import Path\nfrom stat import S_IWOTH\ndef f(p):\n{mode}\n"
+    assert ("mode-open" in rules(code)) == found
+
+
+@pytest.mark.parametrize(
     ("returned", "found"),
     [
         ("'Hello, {}!'.format(name)", True),

