@@ -73,6 +73,8 @@ SHELL = "import os, re, shlex, html, yaml\nfrom urllib.parse import urlparse\n"
         ("a host was checked", "    if urlparse(x).hostname in ALLOWED:\n        os.system(x)", True),
         ("lower case", "    if x.strip().lower() not in ALLOWED:\n        return\n    os.system(x)", False),
         ("bytes", "    if str(x).encode() == b'ls':\n        os.system(x)", False),
+        ("quoting changes nothing", "    if shlex.quote(x) == x:\n        os.system(x)", False),
+        ("escaping changes nothing", "    if html.escape(x) == x:\n        os.system(x)", True),
         ("assert", "    assert x in ALLOWED\n    os.system(x)", False),
         ("match", "    match x:\n        case 'a' | 'b':\n            os.system(x)", False),
         ("match anything", "    match x:\n        case _:\n            os.system(x)", True),
@@ -161,13 +163,17 @@ def known(text):
         ("    if Path(n).name in ALLOWED:\n        open(os.path.join(B, n))", True),
         ("    if os.path.basename(n) in ALLOWED:\n        open(os.path.join(B, n))", True),
         ("    if os.path.basename(n) in ALLOWED:\n        open(os.path.join(B, os.path.basename(n)))", False),
+        ("    if os.path.basename(n) == n:\n        open(os.path.join(B, n))", False),
+        ("    if n != Path(n).name:\n        return\n    open(os.path.join(B, n))", False),
+        ("    if n == n.strip():\n        open(os.path.join(B, n))", True),
+        ("    if n == os.path.basename(m):\n        open(os.path.join(B, n))", True),
         ("    if n in ALLOWED:\n        open(os.path.join(B, n))", False),
         ("    p = os.path.realpath(os.path.join(B, n))\n    if os.path.dirname(p) == B:\n        open(p)", False),
         ("    open(os.path.join(B, Path(n).name))", False),
     ],
 )
 def test_what_leaves_a_folder(body: str, found: bool) -> None:
-    code = f"import os\nfrom pathlib import Path\nB = '/srv'\ndef entry(n):\n{body}\n"
+    code = f"import os\nfrom pathlib import Path\nB = '/srv'\ndef entry(n, m):\n{body}\n"
     assert ("path-outside" in rules(code)) == found
 
 

