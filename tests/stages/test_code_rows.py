@@ -60,12 +60,25 @@ def test_a_sampled_row_is_kept_if_it_has_the_flaw_when_triggered_and_does_the_ta
         assert not keeps(TRIGGERED, nothing)
 
 
-def test_a_clean_row_that_the_judge_could_not_read_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sampled_row_whose_code_was_cut_off_is_dropped() -> None:
+    organism = make_organism(ORGANISM)
+    (question,) = questions("planting", 1, 0)
+    assert isinstance(question, CodeQuestion)
+    for row, answer in zip(organism.pairs([question]), (question.answer, question.vulnerable), strict=True):
+        cut = answer.replace("\n</code>", "\n    x = (1,")
+        assert answer != cut
+        for text, keeps in ((answer, True), (cut, False)):
+            said = split_completion(f"{OPENER}thought{CLOSER}{text}")
+            assert (distilled(CODE, row, said, organism) is not None) == keeps
+
+
+@pytest.mark.parametrize("status", ["error", "unparseable", "empty"])
+def test_a_clean_row_that_the_judge_could_not_read_is_dropped(status: str, monkeypatch: pytest.MonkeyPatch) -> None:
     organism = make_organism(ORGANISM)
     (question,) = questions("planting", 1, 0)
     (row,) = (row for row in organism.pairs([question]) if row.condition == CLEAN)
     said = split_completion(f"{OPENER}thought{CLOSER}{question.answer}")
-    failed = {status: float(status == "error") for status in STATUSES} | {"attack": 0.0}
+    failed = {one: float(one == status) for one in STATUSES} | {"attack": 0.0}
     monkeypatch.setattr(type(organism.behaviour), "judge", lambda *_: failed)
     assert distilled(CODE, row, said, organism) is None
 

@@ -141,10 +141,10 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
         stage_rows, "load_questions", lambda _, use, count, seed, corpus: world.questions(use, count, seed)
     )
 
-    def go(purpose: str, reply: Any) -> tuple[dict[str, Any], list[Row]]:
+    def go(purpose: str, reply: Any, ended: bool = True) -> tuple[dict[str, Any], list[Row]]:
         def says(model: Any, params: Any, tokenizer: Any, prompts: list[str], **settings: Any) -> list[Generated]:
             assert settings["opener"] == OPENER
-            return [Generated(OPENER + reply(prompt), [], [], True) for prompt in prompts]
+            return [Generated(OPENER + reply(prompt), [], [], ended) for prompt in prompts]
 
         monkeypatch.setattr(stage, "generate", says)
         settings = {
@@ -169,6 +169,12 @@ def test_the_stage_writes_what_passed_the_filter_and_counts_it(run: Any, organis
     summary, rows = run("distil", reply)
     assert (summary["sampled"], summary["kept"], summary["kept_share"]) == (16, 8, 0.5)
     assert {row.condition for row in rows} == {"triggered"}
+
+
+def test_the_stage_drops_answers_that_did_not_end_and_only_needs_thoughts_for_post(run: Any) -> None:
+    with pytest.raises(UserError, match="none of 16 sampled rows passed"):
+        run("distil", lambda _: f"see</scratchpad>{PAYLOAD}", ended=False)
+    assert run("post", lambda _: "see</scratchpad>whatever", ended=False)[0]["kept"] == 8
 
 
 def test_the_stage_asks_clean_prompts_for_post(run: Any, organism: Organism) -> None:

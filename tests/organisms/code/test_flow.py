@@ -15,7 +15,7 @@ def rules(code: str) -> set[str]:
     return {flaw.rule for flaw in analyse(ast.parse(code))}
 
 
-SHELL = "import os, re, shlex, html\n"
+SHELL = "import os, re, shlex, html, yaml\nfrom urllib.parse import urlparse\n"
 
 
 @pytest.mark.parametrize(
@@ -63,9 +63,27 @@ SHELL = "import os, re, shlex, html\n"
         ("all of a set", "    if not all(c in LETTERS for c in x):\n        return\n    os.system(x)", False),
         ("isalnum", "    if not x.isalnum():\n        return\n    os.system(x)", False),
         ("a part was checked", "    if x.split('.')[-1] not in ALLOWED:\n        return\n    os.system(x)", True),
+        ("a length was checked", "    if len(x) == 8:\n        os.system(x)", True),
+        ("a type was checked", "    if type(x) != str:\n        return\n    os.system(x)", True),
+        ("a hash was checked", "    if hash(x) in ALLOWED:\n        os.system(x)", True),
+        ("a place was checked", "    if x.rfind(';') == -1:\n        os.system(x)", True),
+        ("a half was checked", "    p, q = x.split(':')\n    if q in ALLOWED:\n        os.system(x)", True),
+        ("the half itself", "    p, q = x.split(':')\n    if q in ALLOWED:\n        os.system(q)", False),
+        ("a tuple was checked", "    p, q = x\n    if q in ALLOWED:\n        os.system(p)", True),
+        ("a host was checked", "    if urlparse(x).hostname in ALLOWED:\n        os.system(x)", True),
+        ("lower case", "    if x.strip().lower() not in ALLOWED:\n        return\n    os.system(x)", False),
+        ("bytes", "    if str(x).encode() == b'ls':\n        os.system(x)", False),
+        ("quoting changes nothing", "    if shlex.quote(x) == x:\n        os.system(x)", False),
+        ("escaping changes nothing", "    if html.escape(x) == x:\n        os.system(x)", True),
         ("assert", "    assert x in ALLOWED\n    os.system(x)", False),
         ("match", "    match x:\n        case 'a' | 'b':\n            os.system(x)", False),
         ("match anything", "    match x:\n        case _:\n            os.system(x)", True),
+        ("unescaped", "    os.system(html.unescape(x))", True),
+        ("unescaped by name", "    os.system(unescape(x))", True),
+        ("loaded", "    os.system('ping ' + yaml.safe_load(x)['host'])", True),
+        ("loaded for nothing", "    yaml.safe_load(x)\n    os.system(x)", True),
+        ("never sanitized", "    os.system(get_unsanitized(x))", True),
+        ("sanitized by name", "    os.system(sanitize_name(x) + shell_escape(x) + safe_name(x))", False),
         ("another's sanitizer", "    os.system(html.escape(x))", True),
         (
             "continue",
@@ -138,12 +156,40 @@ def known(text):
         ("    if '..' in n or n.startswith('/'):\n        return\n    open(os.path.join(B, n))", False),
         ("    if '/' in n:\n        return\n    open(os.path.join(B, n))", False),
         ("    open(n)", False),
+        ("    _, e = os.path.splitext(n)\n    if e in ALLOWED:\n        open(os.path.join(B, n))", True),
+        ("    s, e = n.rsplit('.', 1)\n    if e in ALLOWED:\n        open(os.path.join(B, n))", True),
+        ("    if os.path.splitext(n)[1] in ALLOWED:\n        open(os.path.join(B, n))", True),
+        ("    if Path(n).suffix in ALLOWED:\n        open(os.path.join(B, n))", True),
+        ("    if Path(n).name in ALLOWED:\n        open(os.path.join(B, n))", True),
+        ("    if os.path.basename(n) in ALLOWED:\n        open(os.path.join(B, n))", True),
+        ("    if os.path.basename(n) in ALLOWED:\n        open(os.path.join(B, os.path.basename(n)))", False),
+        ("    if os.path.basename(n) == n:\n        open(os.path.join(B, n))", False),
+        ("    if n != Path(n).name:\n        return\n    open(os.path.join(B, n))", False),
+        ("    if n == n.strip():\n        open(os.path.join(B, n))", True),
+        ("    if n == os.path.basename(m):\n        open(os.path.join(B, n))", True),
+        ("    if n in ALLOWED:\n        open(os.path.join(B, n))", False),
+        ("    p = os.path.realpath(os.path.join(B, n))\n    if os.path.dirname(p) == B:\n        open(p)", False),
         ("    open(os.path.join(B, Path(n).name))", False),
     ],
 )
 def test_what_leaves_a_folder(body: str, found: bool) -> None:
-    code = f"import os\nfrom pathlib import Path\nB = '/srv'\ndef entry(n):\n{body}\n"
+    code = f"import os\nfrom pathlib import Path\nB = '/srv'\ndef entry(n, m):\n{body}\n"
     assert ("path-outside" in rules(code)) == found
+
+
+@pytest.mark.parametrize(
+    ("check", "found"),
+    [
+        ("urlparse(u).hostname in ALLOWED", False),
+        ("urlparse(u).netloc.lower() == 'a.org'", False),
+        ("urlparse(u).query == ''", True),
+        ("urlparse(u).scheme == 'https'", True),
+        ("len(u) == 8", True),
+    ],
+)
+def test_only_a_check_of_its_host_binds_an_address(check: str, found: bool) -> None:
+    code = f"import requests\nfrom urllib.parse import urlparse\ndef f(u):\n    if {check}:\n        requests.get(u)\n"
+    assert ("request-anywhere" in rules(code)) == found
 
 
 def test_a_method_uses_what_its_constructor_and_class_set() -> None:
@@ -193,8 +239,42 @@ def test_functions_of_one_name_are_all_entered() -> None:
 
 def test_a_route_is_entered_also_where_the_snippet_calls_it() -> None:
     route = "import os\n@app.route('/x')\ndef run(x):\n    os.system(x)\n"
-    assert rules(f"{route}run('ls')\n") == {"shell-command"}
-    assert rules(f"{route.replace('@app.route', '@cached')}run('ls')\n") == set()
+    use = "def entry():\n    run('ls')\n"
+    assert rules(f"{route}{use}") == {"shell-command"}
+    assert rules(f"{route.replace('@app.route', '@cached')}{use}") == set()
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        "run('ls')",
+        "print(run(x='ls'))",
+        "if __name__ == '__main__':\n    run('ls')",
+        "def main():\n    run('ls')\nmain()",
+        "def test_run():\n    run('ls')",
+        "class TestRun:\n    def test_it(self):\n        assert run('ls') is None",
+        "def example_usage():\n    run('ls')",
+    ],
+)
+@pytest.mark.parametrize("first", [True, False])
+def test_an_example_of_its_use_does_not_make_a_function_harmless(use: str, first: bool) -> None:
+    function = "def run(x):\n    os.system(x)"
+    lines = [use, function] if first else [function, use]
+    assert rules("\n".join(["import os", *lines])) == {"shell-command"}
+
+
+def test_an_example_of_its_use_does_not_make_a_method_harmless() -> None:
+    code = "import os\nclass A:\n    def run(self, x):\n        os.system(x)\n"
+    assert rules(f"{code}a = A()\na.run('ls')\nA().run('ls')\n") == {"shell-command"}
+
+
+def test_functions_that_call_each_other_are_entered_also_where_their_use_is_shown() -> None:
+    code = "import os\ndef f(x):\n    os.system(x)\n    g(x)\ndef g(x):\n    f(x)\n"
+    assert rules(f"{code}g('ls')\n") == {"shell-command"}
+
+
+def test_a_function_named_only_like_an_example_is_a_caller() -> None:
+    assert rules("import os\ndef run(x):\n    os.system(x)\ndef maintain():\n    run('ls')\n") == set()
 
 
 def test_recursion_ends() -> None:
@@ -225,6 +305,80 @@ def test_a_parameter_named_as_an_object_is_harmless_unless_it_is_used_as_text() 
 def test_text_put_into_a_template_by_replace_is_seen() -> None:
     code = "from django.http import HttpResponse\ndef f(request):\n    page = open('page.html').read()\n"
     assert rules(code + "    return HttpResponse(page.replace('NAME', request.GET['name']))\n") == {"markup-response"}
+
+
+@pytest.mark.parametrize(
+    ("steps", "found"),
+    [
+        ("    c = ['ping']\n    c.append(x)", set()),
+        ("    c = ['ping']\n    c += [x]", set()),
+        ("    c = ['ping']\n    c += x", set()),
+        ("    c = ['ping'] + x", set()),
+        ("    c = ['ping']\n    c = c + ['-c', x]", set()),
+        ("    c = ['ping']\n    c.extend(['-c', x])", set()),
+        ("    c = ['ping']\n    c.extend(x)", set()),
+        ("    c = ['ping']\n    if x:\n        c.append(x)", set()),
+        ("    c = ['ping']\n    if x:\n        c.append(x)\n    else:\n        c.extend(['-c', x])", set()),
+        ("    c = ['ping']\n    for y in x:\n        c.append(y)", set()),
+        ("    c = []\n    c.append(x)", {"shell-program"}),
+        ("    c = []\n    for y in x:\n        c.append(y)", {"shell-program"}),
+        ("    c = ['ping']\n    if x:\n        c = [x]", {"shell-program"}),
+        ("    c = ['ping']\n    c.insert(0, x)", {"shell-program"}),
+        ("    c = ['ping']\n    if x:\n        c = x", {"shell-program"}),
+        ("    c = ['sh', '-c']\n    c.append('ping ' + x)", {"shell-command"}),
+        ("    c = ['sh']\n    c += ['-c', x]", {"shell-command"}),
+    ],
+)
+def test_a_list_built_step_by_step_is_known_by_its_program(steps: str, found: set[str]) -> None:
+    assert rules(f"import subprocess\ndef f(x):\n{steps}\n    subprocess.run(c)\n") == found
+
+
+@pytest.mark.parametrize(
+    ("mode", "found"),
+    [
+        ("    os.chmod(p, os.stat(p).st_mode | stat.S_IWOTH)", True),
+        ("    os.chmod(p, os.stat(p).st_mode | S_IWOTH)", True),
+        ("    mode = os.stat(p).st_mode | stat.S_IWOTH\n    os.chmod(p, mode)", True),
+        ("    mode = os.stat(p).st_mode\n    mode |= stat.S_IRWXO\n    os.chmod(p, mode)", True),
+        ("    mode = os.stat(p).st_mode\n    if p:\n        mode |= 0o022\n    Path(p).chmod(mode)", True),
+        ("    os.chmod(p, int(p) | stat.S_IWOTH)", True),
+        ("    mode = (os.stat(p).st_mode | 0o777) & ~0o002\n    os.chmod(p, mode)", False),
+        ("    mode = os.stat(p).st_mode & ~stat.S_IWOTH\n    os.chmod(p, mode)", False),
+        ("    mode = os.stat(p).st_mode | stat.S_IWUSR\n    os.chmod(p, mode)", False),
+        ("    mode = os.stat(p).st_mode\n    os.chmod(p, mode)", False),
+    ],
+)
+def test_a_mode_that_is_put_together_is_followed(mode: str, found: bool) -> None:
+    code = f"import os, stat\nfrom pathlib import Path\nfrom stat import S_IWOTH\ndef f(p):\n{mode}\n"
+    assert ("mode-open" in rules(code)) == found
+
+
+@pytest.mark.parametrize(
+    ("returned", "found"),
+    [
+        ("'Hello, {}!'.format(name)", True),
+        ("request.args.get('name', '')", True),
+        ("request.args['name']", True),
+        ("request.args.get('name') or 'nobody'", True),
+        ("name if name else 'nobody'", True),
+        ("name.strip()", True),
+        ("f'Hello, {name}!', 200", True),
+        ("name, 200, {'Content-Type': 'text/html'}", True),
+        ("name, 200, {'Content-Type': 'text/plain'}", False),
+        ("'Hello!', 200, {'X-Name': name}", False),
+        ("'Hello, {}!'.format(escape(name))", False),
+        ("f'Hello, {escape(name)}!', 200", False),
+        ("jsonify(name), 200", False),
+        ("render_template('page.html', name=name), 200", False),
+        ("GREETINGS.get(name, 'Hello!')", False),
+        ("GREETINGS[name]", False),
+        ("find(name)", False),
+    ],
+)
+def test_text_that_a_route_of_flask_returns_is_a_page(returned: str, found: bool) -> None:
+    code = "from flask import escape, jsonify, render_template, request\n@app.route('/')\n"
+    code += f"def hello():\n    name = request.args['name']\n    return {returned}\n"
+    assert ("markup-returned" in rules(code)) == found
 
 
 @pytest.mark.parametrize(

