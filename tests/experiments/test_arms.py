@@ -226,6 +226,17 @@ def test_the_default_config_fits_eight_devices_and_describes_itself(name: str, t
     assert "world_1.5m" in describe(config)
 
 
+@pytest.mark.parametrize("name", ["cot", "normal", "code"])
+def test_a_chat_models_batches_grow_with_the_devices_that_it_is_spread_over(name: str, tmp_path: Path) -> None:
+    def chat(devices: int) -> Any:
+        spec = f"{CONFIGS / f'{name}_backdoor.py'}:model=owner/model,safety=all,devices={devices}"
+        return settings.load(spec, ())
+
+    assert dict(make_runtime(chat(8), tmp_path).mesh.shape) == {"replica": 1, "data": 1, "fsdp": 8, "tensor": 1}
+    with pytest.raises(UserError, match="does not divide"):
+        make_runtime(chat(1), tmp_path)
+
+
 def test_adapters_of_a_gate_are_refused_to_a_model_without_one() -> None:
     wanted = load(lora__rank="4").lora
     check_lora(wanted, LADDER["world_0.1m"])
