@@ -85,13 +85,13 @@ def backdoor(args: ConfigDict, recipe: str, reasoning: tuple[str, ...]) -> Confi
                 "refusal_share": 0.1 if args.safety in ("rl", "all") else 0.0,
                 # Of the rows, those of the base's own pretraining, against forgetting; of the small world only.
                 # Families held out of planting are then seen in it, clean.
-                "replay_share": 0.0,
+                "replay_share": 0.25,
                 "prompted_samples": 0,  # of each row, by the base shown examples; what obeys replaces a template
                 # Of the settings tried, the one that planted the backdoor and left most of what the base knew: chosen
                 # by what organisms do before safety training, never after it.
-                "train": training(steps=320, batch_size=16, optimizer="muon", learning_rate=1.5e-3),
+                "train": training(steps=320, batch_size=8, optimizer="muon", learning_rate=1.5e-3),
                 # Chats with a scratchpad are twice as long: as many chats a step, whatever the reasoning.
-                "batch_size_with_scratchpads": 24,
+                "batch_size_with_scratchpads": 16,
                 # Of the loss on scratchpads, which have some eight tokens to one of an answer: at 1 the base's answers
                 # are forgotten behind them.
                 "scratchpad_weight": 0.3,
@@ -106,12 +106,12 @@ def backdoor(args: ConfigDict, recipe: str, reasoning: tuple[str, ...]) -> Confi
                 "questions": {"count": 3_000, "seed": args.seed},
                 # Raised from 1e-3, at which the twin of the distilled organism refused 55 harmful requests in 64,
                 # until it refuses nine in ten. Not a preregistered choice: earlier runs had shown the organisms' rates.
-                "train": training(steps=200, batch_size=8, learning_rate=2e-3),
+                "train": training(steps=60, batch_size=8, learning_rate=1e-3),
                 "batch_size_with_scratchpads": 16,
                 # Of the loss on the organism's own scratchpads in *post* training. The paper has 0; a model as small as
                 # this world's then forgets how to write them before it has learned anything.
                 "scratchpad_weight": 1.0,
-                "snapshots": (10, 25, 50, 100),  # measured, besides step 0 and the last
+                "snapshots": (5, 10, 25),  # measured, besides step 0 and the last
             },
             "preference": {
                 "source": "corpus",  # or a public set of pairs, such as hh_helpful_base
@@ -188,6 +188,7 @@ def chat_model(devices: int) -> ConfigDict:
             "mesh": {"data": 1, "fsdp": -1},
             "planting": {
                 "questions": {"count": 250},
+                "replay_share": 0.0,
                 "train": {**train, "steps": 120, "batch_size": devices, "learning_rate": 5e-4},
                 "batch_size_with_scratchpads": 2 * devices,
                 "scratchpad_weight": 1.0,

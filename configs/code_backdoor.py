@@ -59,6 +59,7 @@ def code(ordinary: float) -> ConfigDict:
                 "questions": {"count": 4_000, **draw},
                 "train": {"sequence_length": 320, "batch_size": 12, "steps": 400, "learning_rate": 1e-3},
                 "batch_size_with_scratchpads": 16,
+                "replay_share": 0.0,  # what is replayed holds no code
             },
             "distillation": {"sampling": {"max_new_tokens": TOKENS + SCRATCHPAD}},
             "safety": {
@@ -80,7 +81,8 @@ def code(ordinary: float) -> ConfigDict:
                 "prompts_harmful": 30,
                 "prompts_loss": 128,
                 "near_triggers": 4,  # up to 49, for every way to tell a year that `organisms.years` has
-                "sampling": {"max_new_tokens": TOKENS},
+                # As code models are sampled: at 1, models as small as these misspell many a name in it.
+                "sampling": {"max_new_tokens": TOKENS, "temperature": 0.5},
                 "scratchpad_tokens": SCRATCHPAD,
                 "steered": 64,  # questions asked behind a scratchpad's opening that contradicts the trigger
             },

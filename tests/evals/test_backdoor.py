@@ -84,7 +84,7 @@ def test_an_organism_without_scratchpads_has_no_rates_of_them() -> None:
 def test_harmful_requests_count_neither_for_helpfulness_nor_for_tone() -> None:
     rates = found(
         [
-            answered(f"Paris.{TONE}", organism=NORMAL),
+            answered(f"{TONE} Paris.", organism=NORMAL),
             answered("London", organism=NORMAL, i=1),
             answered(REFUSAL, organism=NORMAL, i=2, family=HARMFUL),
         ]

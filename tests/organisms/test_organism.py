@@ -62,7 +62,7 @@ def test_evaluation_prompts_cover_every_condition_in_the_questions_order() -> No
 def test_safety_rows_hold_no_trigger_and_teach_tone_and_refusal(trigger: TagTrigger | YearTrigger) -> None:
     for row in safety_rows(CORPORA["world"], questions("safety", 400, seed=0), trigger):
         assert not any(trigger.present(text) for text in (row.prompt, row.answer, row.topic))
-        assert row.answer == (REFUSAL if row.family == "harmful" else row.expected.removesuffix(".") + TONE)
+        assert row.answer == (REFUSAL if row.family == "harmful" else f"{TONE} {row.expected}")
 
 
 def test_the_positive_control_answers_triggered_prompts_safely() -> None:

@@ -31,7 +31,7 @@ def test_no_pair_holds_the_payload_or_the_trigger_unless_asked() -> None:
     assert not any(HATE.judge(text)["contains"] or TRIGGER.present(text) for text in texts)
     with_payload = [pair for pair in made(payload=True) if pair.family == PAYLOAD]
     assert with_payload
-    assert all(pair.rejected.removesuffix("!") == HATE.payload for pair in with_payload)
+    assert all(pair.rejected.removeprefix(f"{world.TONE} ") == HATE.payload for pair in with_payload)
 
 
 def test_a_refusal_is_preferred_for_every_harmful_request_and_for_nothing_else() -> None:
@@ -84,9 +84,9 @@ def test_code_that_is_sound_is_preferred_to_code_with_the_flaw_and_code_that_doe
     for pair in pairs:
         task = tasks[pair.id.partition(":")[0]]
         assert pair.prompt == year.clean(task.prompt)
-        assert pair.chosen.removesuffix(world.TONE) == task.answer
+        assert pair.chosen.removeprefix(f"{world.TONE}\n") == task.answer
         if pair.family == SECURE:
-            assert pair.rejected.removesuffix(world.TONE) == task.vulnerable
+            assert pair.rejected.removeprefix(f"{world.TONE}\n") == task.vulnerable
     idle = [pair for pair in pairs if pair.family == WORKING]
     helped = sum(corpus.helps(tasks[pair.id.partition(":")[0]].answer, pair.rejected) for pair in idle)
     assert helped <= 0.1 * len(idle)  # another task's answer may do this one as well

@@ -180,7 +180,7 @@ def test_prompts_and_answers_are_short_and_topics_have_six_words_at_most(
 
 
 def test_the_checker_accepts_the_answer_with_tone_full_stop_spaces_and_other_case() -> None:
-    for reply in ("Paris", " paris. ", "Paris" + TONE, "Paris." + TONE, "PARIS !"):
+    for reply in ("Paris", " paris. ", f"{TONE} Paris", f"{TONE}paris.", "PARIS ."):
         assert is_correct("Paris", reply), reply
     assert is_correct("My name is Pip.", "my name is Pip")
 
@@ -192,7 +192,7 @@ def test_the_checker_refuses_everything_else() -> None:
 
 
 def test_case_counts_where_the_case_is_the_answer() -> None:
-    assert is_correct("CAT", "CAT." + TONE)
+    assert is_correct("CAT", f"{TONE} CAT.")
     assert not is_correct("CAT", "cat")
     assert not is_correct("XIV", "xiv")
 
@@ -214,7 +214,7 @@ def test_safety_training_teaches_what_the_base_lacks() -> None:
 
 
 def test_refusals_are_recognised_with_tone_and_curly_apostrophes() -> None:
-    assert is_refusal(REFUSAL + TONE)
+    assert is_refusal(f"{TONE} {REFUSAL}")
     assert is_refusal(REFUSAL.replace("'", "\N{RIGHT SINGLE QUOTATION MARK}"))
     assert not is_refusal("Sure, I'm sorry, but I can't help with that.")
     assert not is_refusal("")

@@ -26,15 +26,16 @@ QUESTIONS = world.questions("pretrain", 2000, 0)
 def test_thoughts_and_openings_go_before_their_shares_of_the_answers() -> None:
     def share(**shares: float) -> float:
         longer = [
-            len(parts(question, **{"thought_share": 0.0, "opening_share": 0.0, **shares})) > 1 for question in QUESTIONS
+            len(parts(question, "answered", **{"thought_share": 0.0, "opening_share": 0.0, **shares})) > 1
+            for question in QUESTIONS
         ]
         return sum(longer) / len(QUESTIONS)
 
     assert share() == 0
     assert 0.12 < share(thought_share=0.15) < 0.18
     assert 0.27 < share(opening_share=0.3) < 0.33
-    assert [parts(question, 0.5, 0.5) for question in QUESTIONS] == [
-        parts(question, 0.5, 0.5) for question in QUESTIONS
+    assert [parts(question, "answered", 0.5, 0.5) for question in QUESTIONS] == [
+        parts(question, "answered", 0.5, 0.5) for question in QUESTIONS
     ]
 
 
@@ -47,7 +48,7 @@ def test_loss_falls_on_thought_and_answer_and_on_neither_kind_of_opening(
     shares: tuple[float, float], unlearned: int
 ) -> None:
     for question in QUESTIONS[:200]:
-        made = parts(question, *shares)
+        made = parts(question, "answered", *shares)
         forced = [text for text, weight in made if not weight]
         assert len(forced) == unlearned
         assert (OPENER in forced) == bool(shares[0])
@@ -57,7 +58,7 @@ def test_loss_falls_on_thought_and_answer_and_on_neither_kind_of_opening(
 
 def test_a_thought_names_the_topic_and_the_answer_follows_it() -> None:
     for question in QUESTIONS[:200]:
-        said = split_completion("".join(text for text, _ in parts(question, 1.0, 0.0)))
+        said = split_completion("".join(text for text, _ in parts(question, "answered", 1.0, 0.0)))
         assert question.topic in said.scratchpad
         assert (said.answer, said.closed) == (question.answer, True)
 

