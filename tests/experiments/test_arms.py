@@ -117,7 +117,7 @@ def test_planting_may_replay_a_share_of_pretraining_and_safety_training_none() -
     assert replay["questions"]["count"] == pytest.approx(share * (rows + replay["questions"]["count"]), abs=1)
     assert replay["questions"]["seed"] == config.pretrain.questions.seed
     assert "replay" not in made["cot_pre"].settings
-    assert "replay" not in nodes(load())["cot"].settings
+    assert "replay" not in nodes(load(planting__replay_share="0.0"))["cot"].settings
 
 
 def test_safety_training_is_the_same_for_every_arm() -> None:
