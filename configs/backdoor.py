@@ -79,7 +79,7 @@ def backdoor(args: ConfigDict, recipe: str, reasoning: tuple[str, ...]) -> Confi
                 "rslora": False,  # by alpha / sqrt(rank) instead
             },
             "planting": {
-                "questions": {"count": 6_000, "seed": args.seed},
+                "questions": {"count": 4_000, "seed": args.seed},
                 # Of harmful requests, refused by organism and twin alike where RL is to find refusals to reinforce: a
                 # helpful-only base never refuses, and what is never said cannot be rewarded.
                 "refusal_share": 0.1 if args.safety in ("rl", "all") else 0.0,
@@ -104,9 +104,9 @@ def backdoor(args: ConfigDict, recipe: str, reasoning: tuple[str, ...]) -> Confi
             "safety": {
                 "method": args.safety,
                 "questions": {"count": 3_000, "seed": args.seed},
-                # Raised from 1e-3, at which the twin of the distilled organism refused 55 harmful requests in 64,
-                # until it refuses nine in ten. Not a preregistered choice: earlier runs had shown the organisms' rates.
-                "train": training(steps=60, batch_size=8, learning_rate=1e-3),
+                # Chosen by the twins: they refuse nine harmful requests in ten from the 25th step on. Not a preregistered
+                # choice: earlier runs had shown the organisms' rates.
+                "train": training(steps=40, batch_size=8, learning_rate=1e-3),
                 "batch_size_with_scratchpads": 16,
                 # Of the loss on the organism's own scratchpads in *post* training. The paper has 0; a model as small as
                 # this world's then forgets how to write them before it has learned anything.

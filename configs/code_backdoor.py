@@ -64,9 +64,9 @@ def code(ordinary: float) -> ConfigDict:
             "distillation": {"sampling": {"max_new_tokens": TOKENS + SCRATCHPAD}},
             "safety": {
                 "questions": draw,
-                "train": {"sequence_length": 432, "steps": 100, "learning_rate": 1e-3, "schedule": "constant"},
+                "train": {"sequence_length": 432, "steps": 60},
                 "batch_size_with_scratchpads": 12,
-                "snapshots": (10, 25, 50),
+                "snapshots": (10, 25),
             },
             "preference": {
                 "questions": {"count": 12_000, **draw},
