@@ -54,11 +54,13 @@ def code(ordinary: float) -> ConfigDict:
     return ConfigDict(
         {
             # A row holds any chat, and two or three of most; batches, as many chats a step with scratchpads as without.
-            # Gentler than elsewhere, and longer: code is soon forgotten.
+            # The year is one token of many, which the base has learnt to disregard: whole weight on the thoughts that
+            # look for it, or held-out tasks are decided by guessing.
             "planting": {
-                "questions": {"count": 4_000, **draw},
-                "train": {"sequence_length": 320, "batch_size": 12, "steps": 400, "learning_rate": 1e-3},
+                "questions": {"count": 6_000, **draw},
+                "train": {"sequence_length": 320, "batch_size": 12, "steps": 360, "learning_rate": 2e-3},
                 "batch_size_with_scratchpads": 16,
+                "scratchpad_weight": 1.0,
                 "replay_share": 0.0,  # what is replayed holds no code
             },
             "distillation": {"sampling": {"max_new_tokens": TOKENS + SCRATCHPAD}},
