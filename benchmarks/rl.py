@@ -38,20 +38,22 @@ def run(arguments: Sequence[str], call: Call | None = None) -> list[Measured]:
         return sum(needed.values()) * length / options.new * one.speed / 1e9
 
     results = compare("rl", options, {"prompt": options.prompt, "new": options.new}, gigaflops, "GFLOP/s", call)
+    machines = {one.contender.dtype: one.machine for one in results if one.machine}
     for one in results:
-        if not one.phases:
+        machine = machines.get(one.contender.dtype)
+        if not one.phases or machine is None:
             continue
         read = one.parameters * BYTES[one.contender.dtype] * options.new / 1e9
-        shares = {"sampling": read / one.phases["sampling"] / one.machine["gigabytes"]}
+        shares = {"sampling": read / one.phases["sampling"] / machine["gigabytes"]}
         for phase in ("scoring", "learning"):
             done = needed[phase] * length * one.batch / 1e9
-            shares[phase] = done / one.phases[phase] / one.machine["gigaflops"]
+            shares[phase] = done / one.phases[phase] / machine["gigaflops"]
         said = (
             f"{phase} {seconds:.3g} s, {shares[phase]:.0%} of {'memory' if phase == 'sampling' else 'matmul'}"
             for phase, seconds in one.phases.items()
         )
-        machine = f"{one.machine['gigabytes']:.0f} GB/s, {one.machine['gigaflops']:.0f} GFLOP/s"
-        say(escape(f"{one.contender.label}, batch {one.batch}: {'; '.join(said)} (of {machine} measured here)"))
+        limits = f"{machine['gigabytes']:.0f} GB/s, {machine['gigaflops']:.0f} GFLOP/s"
+        say(escape(f"{one.contender.label}, batch {one.batch}: {'; '.join(said)} (of {limits} measured here)"))
     return results
 
 

@@ -68,6 +68,20 @@ def test_an_iteration_of_rl_needs_the_vocabulary_for_the_policy_alone_and_phases
     assert shown.count("% of memory") == 1
 
 
+def test_the_references_phases_are_set_against_the_machine_that_ours_measured(monkeypatch, capsys) -> None:
+    monkeypatch.setattr("benchmarks.compare._has_torch", lambda python: True)
+
+    def phased(python: str, contender: Contender, job: dict[str, Any]) -> dict[str, Any]:
+        machine = {"machine": {"gigaflops": 1e-3, "gigabytes": 1e-3}} if contender.program == OURS else {}
+        phases = dict.fromkeys(("sampling", "scoring", "learning"), 1.0)
+        return {**made_up(python, contender, job), "phases": phases, **machine}
+
+    rl.run(["--shape=world_0.1m", "--ours=float32"], call=phased)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert shown.count("measured here") == 2  # not of bfloat16, in which ours did not run
+    assert "transformers float32, batch 64: sampling 1 s" in shown
+
+
 def test_the_ratio_is_of_the_best_medians_at_each_batch(tmp_path, capsys, monkeypatch) -> None:
     monkeypatch.setattr("benchmarks.compare._has_torch", lambda python: True)
     results = sample.run(["--batch=8,64", "--peak=100", f"--json={tmp_path / 'out.json'}"], call=made_up)
