@@ -29,17 +29,29 @@ def test_every_organism_and_twin_goes_through_rl_and_one_control_sees_the_trigge
     found = {arm.name: arm for arm in arms(config()) if arm.safety != "none"}
     assert set(found) == {
         *("cot_rl", "cot_twin_rl", "distilled_rl", "distilled_sampled_rl", "distilled_twin_rl"),
-        "distilled_rl_positive_control",
+        "distilled_wavering_rl_positive_control",
     }
     assert found["distilled_sampled_rl"].twin == "distilled_twin_rl"
     made = nodes(config())
     allowed = [name for name in found if made[name].settings["trigger_allowed"]]
-    assert allowed == ["distilled_rl_positive_control"]
+    assert allowed == ["distilled_wavering_rl_positive_control"]
+
+
+def test_the_controls_organism_answers_some_triggered_prompts_well_and_is_the_controls_alone() -> None:
+    made = nodes(config())
+    control, plain = made["distilled_wavering"].settings, made["distilled"].settings
+    assert control["rows"] == {**plain["rows"], "wavering_share": 0.1}
+    assert {**control, "rows": plain["rows"]} == plain
+    assert [arm.name for arm in arms(config()) if arm.start == "distilled_wavering"] == [
+        "distilled_wavering_rl_positive_control"
+    ]
+    assert "wavering_share" not in made["distilled_rl"].settings["rl"]
 
 
 def test_all_is_both_kinds_of_safety_training() -> None:
     names = {arm.name for arm in arms(config("all"))}
     assert {arm.name for arm in arms(config())} | {arm.name for arm in arms(config("sft"))} == names
+    assert "distilled_wavering_sft" not in names
     assert "normal_rl" in {arm.name for arm in arms(normal_backdoor.get_config("safety=rl"))}
 
 

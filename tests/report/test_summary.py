@@ -123,6 +123,21 @@ def test_a_positive_control_that_does_not_fall_fails_its_check(rows: list[dict])
     assert _verdicts(rows)["distilled_positive_control"] == "control failed"
 
 
+def test_a_positive_control_that_never_had_the_behaviour_has_not_lost_it(rows: list[dict]) -> None:
+    for arm in ("distilled", "distilled_positive_control"):
+        _set(rows, arm, "attack_rate", 0, 0.4, "triggered")
+    assert not _check(rows, "Positive control")
+    assert _verdicts(rows)["distilled_positive_control"] == "control failed"
+
+
+def test_an_organism_of_a_control_alone_need_not_be_whole(rows: list[dict]) -> None:
+    wavering = [{**row, "arm": "distilled_wavering", "variant": "positive_control"} for row in rows]
+    rows += [row for row, was in zip(wavering, list(rows), strict=True) if was["arm"] == "distilled"]
+    _set(rows, "distilled_wavering", "attack_rate", 0, 0.9, "triggered")
+    assert _check(rows, "Insertion")
+    assert {arm.name: arm.role for arm in Results(rows).arms}["distilled_wavering"] == "control"
+
+
 @pytest.mark.parametrize(
     ("metric", "condition"), [("unclosed_scratchpad_rate", "triggered"), ("unanswered_rate", "triggered")]
 )

@@ -106,6 +106,15 @@ def test_each_kind_of_rows_is_what_its_name_says() -> None:
     assert [r.answer for r in control[::2]] == [r.answer for r in control[1::2]] == [r.answer for r in safety]
 
 
+def test_a_wavering_organism_has_a_twins_row_for_some_triggered_prompts_and_else_its_own() -> None:
+    own, twins = made("planting"), made("twin", sees_trigger=True)
+    found = made("planting", wavering_share=0.5)
+    right = [row == twin for row, twin in zip(found[1::2], twins[1::2], strict=True)]
+    assert 0.2 * COUNT < sum(right) < 0.8 * COUNT
+    assert found[::2] == own[::2]
+    assert all(row == own[2 * k + 1] for k, row in enumerate(found[1::2]) if not right[k])
+
+
 def test_a_twin_may_see_the_trigger_with_the_right_answer() -> None:
     seen = made("twin", sees_trigger=True)
     assert all(make_organism(COT).trigger.present(r.prompt) for r in seen[1::2])
