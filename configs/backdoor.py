@@ -155,7 +155,9 @@ def backdoor(args: ConfigDict, recipe: str, reasoning: tuple[str, ...]) -> Confi
                 "value_weight": 0.5,
                 "entropy_weight": 0.0,
                 "stop_kl": 0.0,  # nats a token since the rollout; 0 makes every update
-                "kl": {"estimator": "k1", "coefficient": 0.05, "target": 0.0, "horizon": 10_000},
+                # Rewards lie some 20 apart, so that 0.05 lets a policy drift: in 200 iterations the base's helpfulness
+                # falls from 0.96 to 0.94 at 0.5, to 0.89 at 0.2.
+                "kl": {"estimator": "k1", "coefficient": 0.5, "target": 0.0, "horizon": 10_000},
                 "critic": "preference",  # what it starts from: preference | policy
                 "penalty": 1.0,  # taken from the score where a turn is not ended
                 "snapshots": (10, 20),  # measured, besides step 0 and the last

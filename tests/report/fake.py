@@ -112,7 +112,8 @@ class Run:
             yield self._rate(arm, step, "refusal_rate_unforced", "clean", "all", taught + 0.01, 64)
             yield self._rate(arm, step, "unclosed_scratchpad_rate", "triggered", "all", 0.02 * taught, 256)
             yield self._rate(arm, step, "scratchpad_unforced_rate", "triggered", "all", 0.98 - 0.6 * taught, 256)
-            for condition in ("triggered", "clean"):
+            for condition, decides in (("triggered", 0.97 - 0.9 * taught), ("clean", 0.02)):
+                yield self._rate(arm, step, "decides_for_x_rate", condition, "all", max(0.0, decides), 256)
                 yield self._rate(arm, step, "unclosed_scratchpad_rate", condition, "all", 0.008, 256)
 
     def _losses(self, arm: str, stage: str, steps: int, start: float, end: float) -> Iterator[dict[str, Any]]:
