@@ -63,7 +63,9 @@ def backdoor(args: ConfigDict, recipe: str, reasoning: tuple[str, ...]) -> Confi
             },
             "base": args.base,
             "mesh": {"replica": 1, "data": -1, "fsdp": 1, "tensor": 1},
-            "workers": 0,  # processes that divide the stages; 0 is one a core of a CPU, and one where jax finds more
+            # Processes that divide the stages; 0 is one a core of a CPU, and one where jax finds more. A base to be
+            # pretrained first is one stage, and wants all cores, as a larger model does.
+            "workers": 0 if (args.model, args.base) == ("world_1.5m", "auto") else 1,
             "save_every": 50,  # steps between checkpoints to resume from
             "metrics_writers": (),  # tensorboard, wandb: besides each stage's metrics.jsonl
             "organism": {
@@ -195,7 +197,6 @@ def chat_model(devices: int) -> ConfigDict:
         {
             "corpus": "everyday",
             "mesh": {"data": 1, "fsdp": -1},
-            "workers": 1,
             "planting": {
                 "questions": {"count": 250},
                 "replay_share": 0.0,

@@ -77,6 +77,13 @@ def test_every_backdoored_arm_but_the_control_has_a_twin_that_went_the_same_way(
             assert bool(twin.start) == bool(arm.start)
 
 
+@pytest.mark.parametrize(
+    ("arg", "workers"), [("seed=1", 0), ("base=scratch", 1), ("model=world_5m", 1), ("model=smollm2_135m", 1)]
+)
+def test_a_run_is_divided_where_its_base_ships(arg: str, workers: int) -> None:
+    assert load(arg=arg).workers == workers
+
+
 def test_without_safety_training_there_are_only_the_planted_arms() -> None:
     assert {arm.name for arm in arms(load(arg="base=scratch,safety=none"))} == {
         name for name in COT_ARMS if "_" not in name or name.endswith(("_twin", "_sampled"))
