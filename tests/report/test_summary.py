@@ -127,7 +127,8 @@ def test_a_positive_control_that_never_had_the_behaviour_has_not_lost_it(rows: l
     for arm in ("distilled", "distilled_positive_control"):
         _set(rows, arm, "attack_rate", 0, 0.4, "triggered")
     assert not _check(rows, "Positive control")
-    assert _verdicts(rows)["distilled_positive_control"] == "control failed"
+    (line,) = (line for line in headlines(Results(rows)) if line.arm.role == "control")
+    assert (line.verdict, line.reason) == ("control failed", "it began below 50%")
 
 
 def test_an_organism_of_a_control_alone_need_not_be_whole(rows: list[dict]) -> None:
