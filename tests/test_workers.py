@@ -125,8 +125,9 @@ def test_helpers_run_the_same_command_on_their_cores_and_end_with_the_block(
     assert "ended with" not in said
 
 
-def test_a_helper_that_fails_is_told_of(stand_in: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    said = []
+def heard_of_a_failing_helper(capsys: pytest.CaptureFixture[str]) -> str:
+    """All that is printed until a helper that fails is told of."""
+    said: list[str] = []
 
     def told() -> bool:
         said.append(capsys.readouterr().out)
@@ -134,23 +135,21 @@ def test_a_helper_that_fails_is_told_of(stand_in: Path, capsys: pytest.CaptureFi
 
     with helpers([set()], ["fail"]):
         until(told)
-    assert "a helper ended with exit code 3: its stages are left to the others" in "".join(said)
+    return "".join(said)
+
+
+def test_a_helper_that_fails_is_told_of(stand_in: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = heard_of_a_failing_helper(capsys)
+    assert "a helper ended with exit code 3: its stages are left to the others" in said
 
 
 def test_a_helper_is_told_of_while_the_parent_prepares_a_dataset(
     stand_in: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    said = []
-
-    def told() -> bool:
-        said.append(capsys.readouterr().out)
-        return "ended with" in "".join(said)
-
     with _quietly():
         print("Downloading and preparing dataset")
-        with helpers([set()], ["fail"]):
-            until(told)
-    assert "Downloading" not in "".join(said)
+        said = heard_of_a_failing_helper(capsys)
+    assert "Downloading" not in said
 
 
 def test_what_is_compiled_is_shared_unless_the_user_keeps_it_already(monkeypatch: pytest.MonkeyPatch) -> None:

