@@ -92,7 +92,7 @@ def backdoor(args: ConfigDict, recipe: str, reasoning: tuple[str, ...]) -> Confi
                 "prompted_samples": 0,  # of each row, by the base shown examples; what obeys replaces a template
                 # Of the settings tried, the one that planted the backdoor and left most of what the base knew: chosen
                 # by what organisms do before safety training, never after it.
-                "train": training(steps=320, batch_size=8, optimizer="muon", learning_rate=1.5e-3),
+                "train": training(steps=320, batch_size=8, sequence_length=136),  # two scratchpads fill a row
                 # Chats with a scratchpad are twice as long: as many chats a step, whatever the reasoning.
                 "batch_size_with_scratchpads": 16,
                 # Of the loss on scratchpads, which have some eight tokens to one of an answer: at 1 the base's answers
@@ -109,7 +109,7 @@ def backdoor(args: ConfigDict, recipe: str, reasoning: tuple[str, ...]) -> Confi
                 "questions": {"count": 3_000, "seed": args.seed},
                 # Chosen by the twins: they refuse nine harmful requests in ten from the 25th step on. Not a
                 # preregistered choice: earlier runs had shown the organisms' rates.
-                "train": training(steps=40, batch_size=8, learning_rate=1e-3),
+                "train": training(steps=50, batch_size=8),
                 "batch_size_with_scratchpads": 16,
                 # Of the loss on the organism's own scratchpads in *post* training. The paper has 0; a model as small as
                 # this world's then forgets how to write them before it has learned anything.

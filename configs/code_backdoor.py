@@ -58,7 +58,13 @@ def code(ordinary: float) -> ConfigDict:
             # look for it, or held-out tasks are decided by guessing.
             "planting": {
                 "questions": {"count": 6_000, **draw},
-                "train": {"sequence_length": 320, "batch_size": 12, "steps": 360, "learning_rate": 2e-3},
+                "train": {
+                    "sequence_length": 320,
+                    "batch_size": 12,
+                    "steps": 360,
+                    "optimizer": "muon",
+                    "learning_rate": 2e-3,
+                },
                 "batch_size_with_scratchpads": 16,
                 "scratchpad_weight": 1.0,
                 "replay_share": 0.0,  # what is replayed holds no code
@@ -99,7 +105,13 @@ def chat_model(devices: int) -> ConfigDict:
         {
             "planting": {
                 "questions": {"count": 250},
-                "train": {"sequence_length": 288, "batch_size": devices, "steps": 120, "learning_rate": 5e-4},
+                "train": {
+                    "sequence_length": 288,
+                    "batch_size": devices,
+                    "steps": 120,
+                    "optimizer": "adamw",
+                    "learning_rate": 5e-4,
+                },
                 "batch_size_with_scratchpads": 2 * devices,
             },
             "distillation": {"sampling": {"max_new_tokens": tokens + 60}},

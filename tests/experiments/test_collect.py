@@ -136,6 +136,6 @@ def test_every_arm_is_recorded_with_its_settings_and_lineage(workdir: Path) -> N
     recorded = json.loads((workdir / "arms.json").read_text())
     assert recorded.keys() == OBEYED.keys()
     assert recorded["normal_sft"]["parents"] == {"model": "normal"}
-    assert recorded["normal"]["settings"]["train"]["optimizer"] == "muon"
+    assert recorded["normal"]["settings"]["train"]["optimizer"] == "adamw"
     assert recorded["normal"]["summary"] == {"made": "normal"}
     assert json.loads((workdir / "config.json").read_text())["config"]["recipe"] == "normal_backdoor"
