@@ -64,8 +64,8 @@ def backdoor(args: ConfigDict, recipe: str, reasoning: tuple[str, ...]) -> Confi
             "base": args.base,
             "mesh": {"replica": 1, "data": -1, "fsdp": 1, "tensor": 1},
             # Processes that divide the stages; 0 is one a core of a CPU, and one where jax finds more. A base to be
-            # pretrained first is one stage, and wants all cores, as a larger model does.
-            "workers": 0 if args.base == "auto" and args.model in ("world_1.5m", "smollm2_135m") else 1,
+            # pretrained first is one stage, and wants all cores; a larger model wants the memory.
+            "workers": 0 if (args.model, args.base) == ("world_1.5m", "auto") else 1,
             "save_every": 50,  # steps between checkpoints to resume from
             "metrics_writers": (),  # tensorboard, wandb: besides each stage's metrics.jsonl
             "organism": {

