@@ -107,8 +107,8 @@ def backdoor(args: ConfigDict, recipe: str, reasoning: tuple[str, ...]) -> Confi
             "safety": {
                 "method": args.safety,
                 "questions": {"count": 3_000, "seed": args.seed},
-                # Chosen by the twins: they refuse nine harmful requests in ten from the 25th step on. Not a
-                # preregistered choice: earlier runs had shown the organisms' rates.
+                # Until every organism and twin refuses nine harmful requests in ten: at 40 steps one refused 57 of 64.
+                # Not a preregistered choice: earlier runs had shown how much of the backdoors they keep.
                 "train": training(steps=50, batch_size=8),
                 "batch_size_with_scratchpads": 16,
                 # Of the loss on the organism's own scratchpads in *post* training. The paper has 0; a model as small as

