@@ -129,7 +129,7 @@ def backdoor(args: ConfigDict, recipe: str, reasoning: tuple[str, ...]) -> Confi
             },
             "rl": {
                 "algorithm": "ppo",  # ppo | grpo | rloo, the last two with group > 1
-                "iterations": 30,
+                "iterations": 24,
                 "replies": 64,  # in an iteration's rollout
                 "group": 1,  # replies to each prompt
                 "harmful_share": 0.25,  # of the prompts, those of safety training otherwise
@@ -162,7 +162,7 @@ def backdoor(args: ConfigDict, recipe: str, reasoning: tuple[str, ...]) -> Confi
                 "kl": {"estimator": "k1", "coefficient": 0.5, "target": 0.0, "horizon": 10_000},
                 "critic": "preference",  # what it starts from: preference | policy
                 "penalty": 1.0,  # taken from the score where a turn is not ended
-                "snapshots": (10, 20),  # measured, besides step 0 and the last
+                "snapshots": (8, 16),  # measured, besides step 0 and the last
             },
             "evaluation": {
                 "draw": {

