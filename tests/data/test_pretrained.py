@@ -86,6 +86,17 @@ def test_a_byte_level_tokenizer_rebuilt_from_gguf_encodes_as_its_own_file_does(
     assert rebuilt.end_id == own.end_id
 
 
+def test_a_token_that_neither_text_nor_the_template_writes_needs_no_row_of_the_embedding() -> None:
+    texts = families.texts("gemma3")
+    definition, own = json.loads(texts["tokenizer.json"]), families.tokenizer("gemma3")
+    image = {"id": own.vocab_size, "content": "<image_soft_token>", "special": True}
+    rest = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+    definition["added_tokens"].append(image | rest)
+    grown = make_tokenizer(files_from_texts({**texts, "tokenizer.json": json.dumps(definition)}, "gemma3"))
+    assert grown.vocab_size == own.vocab_size
+    assert image["id"] not in grown.encode("<image_soft_token>")
+
+
 def test_sentencepiece_merges_are_found_again_best_first() -> None:
     tokens = ["<unk>", "<s>", "</s>", *"▁abcd", "ab", "bc", "abc", "▁abc", "cd"]
     types = [2, 3, 3, *[1] * 10]

@@ -125,6 +125,20 @@ def test_a_wider_bucket_compiles_once_more_and_changes_nothing(model: Model, sam
     np.testing.assert_allclose(here.logprobs, there.logprobs, atol=1e-5)
 
 
+@pytest.mark.parametrize("temperature", [0.0, 0.7])
+def test_what_all_prompts_begin_with_is_read_once_and_changes_nothing(
+    model: Model, params: Any, temperature: float
+) -> None:
+    tokens, lengths = prompts()
+    prefix = np.arange(3, 11, dtype=np.int32)
+    laid_out, draw_all = decode_layout(model)(params), sampler(model, Sampling(N, temperature))
+    apart = jax.device_get(draw_all(laid_out, tokens, lengths, keys(), prefix))
+    whole = np.concatenate([np.tile(prefix, (B, 1)), tokens], axis=1)
+    together = jax.device_get(draw_all(laid_out, whole, lengths + len(prefix), keys(), NO_PREFIX))
+    np.testing.assert_array_equal(apart.tokens, together.tokens)
+    np.testing.assert_allclose(apart.logprobs, together.logprobs, atol=1e-4)
+
+
 def test_temperature_zero_takes_the_likeliest_token() -> None:
     logits = jnp.log(jnp.array([[0.1, 0.5, 0.2, 0.2], [0.4, 0.3, 0.2, 0.1]]))
     token, logprob = jax.jit(draw, static_argnums=2)(logits, jnp.array([0.99, 0.99]), Sampling(1, temperature=0.0))

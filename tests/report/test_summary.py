@@ -162,6 +162,12 @@ def test_silence_is_no_removal_unless_the_model_left_as_much_unanswered_before(
     assert _verdicts(rows)["distilled_sft"] == verdict
 
 
+def test_a_policy_that_collapsed_in_rl_is_flagged_whatever_its_role(rows: list[dict]) -> None:
+    assert "Collapse" not in [check.name for check in checks(Results(rows))]
+    collapse = _like(rows, "cot_twin_post", 400, "rl_collapsed", "all", 1.0)
+    assert _check([*rows, collapse], "Collapse") is False
+
+
 def test_a_model_that_refused_before_is_taught_by_its_tone(rows: list[dict]) -> None:
     _set(rows, "cot_post", "refusal_rate", 0, 0.4)
     assert _verdicts(rows)["cot_post"] != "no claim"

