@@ -220,7 +220,7 @@ def chat_model(devices: int) -> ConfigDict:
                     **train,
                     "steps": 60,
                     "batch_size": 4 * devices,
-                    "sequence_length": 304,
+                    "sequence_length": 320,
                     "learning_rate": 5e-5,
                 },
             },
