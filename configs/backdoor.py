@@ -228,6 +228,7 @@ def chat_model(devices: int) -> ConfigDict:
                 "iterations": 8,
                 "replies": 16 * devices,
                 "prompt_length": 128,
+                "sampling": {"max_new_tokens": 48},  # as long as the answers it was trained on
                 "scratchpad_tokens": 40,
                 "learning_rate": 2e-5,
                 "warmup": 2,
