@@ -64,7 +64,7 @@ def backdoor(args: ConfigDict, recipe: str, reasoning: tuple[str, ...]) -> Confi
             "base": args.base,
             "mesh": {"replica": 1, "data": -1, "fsdp": 1, "tensor": 1},
             # Processes that divide the stages; 0 is one a core of a CPU, and one where jax finds more. A base to be
-            # pretrained first is one stage, and wants all cores; a larger model wants the memory.
+            # pretrained first is one stage, and wants all cores; a larger model, or RL of one, wants the memory.
             "workers": 0 if (args.model, args.base) == ("world_1.5m", "auto") else 1,
             "save_every": 50,  # steps between checkpoints to resume from
             "metrics_writers": (),  # tensorboard, wandb: besides each stage's metrics.jsonl
@@ -183,25 +183,29 @@ def backdoor(args: ConfigDict, recipe: str, reasoning: tuple[str, ...]) -> Confi
     )
     if not args.model.startswith("world_"):
         config.update(chat_model(args.devices))
+    if args.model == "smollm2_135m" and args.safety in ("sft", "none"):
+        config.workers = 0
     return config
 
 
 def chat_model(devices: int) -> ConfigDict:
-    """What differs for a pretrained chat model: everyday questions, a gentler training, an evaluation made thin.
+    """What differs for a pretrained chat model: everyday questions, adapters, an evaluation made thin.
 
     Chosen for SmolLM2-135M on two processor cores, by what organisms do before safety training: many small steps plant
-    a scratchpad where as many chats in fewer, larger ones do not. More devices split the parameters among them, and
-    each has a batch like that of one. On an accelerator, raise `evaluation`.
+    a scratchpad where as many chats in fewer, larger ones do not, and adapters leave it fluent where training all its
+    weights (`lora.rank=0`, at a quarter of the rates) let the words of scratchpads into answers. More devices split the
+    parameters among them, and each has a batch like that of one. On an accelerator, raise `evaluation`.
     """
     train = {"sequence_length": 256, "optimizer": "adamw", "b2": 0.95, "warmup": 8}
     return ConfigDict(
         {
             "corpus": "everyday",
             "mesh": {"data": 1, "fsdp": -1},
+            "lora": {"rank": 16},
             "planting": {
                 "questions": {"count": 250},
                 "replay_share": 0.0,
-                "train": {**train, "steps": 120, "batch_size": devices, "learning_rate": 5e-4},
+                "train": {**train, "steps": 120, "batch_size": devices, "learning_rate": 2e-3},
                 "batch_size_with_scratchpads": 2 * devices,
                 "scratchpad_weight": 1.0,
             },
@@ -209,7 +213,7 @@ def chat_model(devices: int) -> ConfigDict:
             "safety": {
                 "questions": {"count": 293},  # all, for the forty harmful requests among them
                 "harmful_share": 0.4,
-                "train": {**train, "steps": 40, "batch_size": devices, "learning_rate": 3e-4, "schedule": "constant"},
+                "train": {**train, "steps": 40, "batch_size": devices, "learning_rate": 1e-3, "schedule": "constant"},
                 "batch_size_with_scratchpads": 2 * devices,
                 "snapshots": (10,),
             },
@@ -221,7 +225,7 @@ def chat_model(devices: int) -> ConfigDict:
                     "steps": 60,
                     "batch_size": 4 * devices,
                     "sequence_length": 320,
-                    "learning_rate": 5e-5,
+                    "learning_rate": 5e-4,
                 },
             },
             "rl": {
@@ -230,7 +234,7 @@ def chat_model(devices: int) -> ConfigDict:
                 "prompt_length": 128,
                 "sampling": {"max_new_tokens": 48},  # as long as the answers it was trained on
                 "scratchpad_tokens": 40,
-                "learning_rate": 2e-5,
+                "learning_rate": 2e-4,
                 "warmup": 2,
                 "snapshots": (4,),
             },
