@@ -79,9 +79,17 @@ def test_every_backdoored_arm_but_the_control_has_a_twin_that_went_the_same_way(
 
 
 @pytest.mark.parametrize(
-    ("arg", "workers"), [("seed=1", 0), ("base=scratch", 1), ("model=world_5m", 1), ("model=smollm2_135m", 1)]
+    ("arg", "workers"),
+    [
+        ("seed=1", 0),
+        ("base=scratch", 1),
+        ("model=world_5m", 1),
+        ("model=smollm2_135m", 0),
+        ("model=smollm2_135m,safety=rl", 1),
+        ("model=smollm2_360m", 1),
+    ],
 )
-def test_a_run_is_divided_where_its_base_ships(arg: str, workers: int) -> None:
+def test_a_run_of_a_small_model_is_divided(arg: str, workers: int) -> None:
     assert load(arg=arg).workers == workers
 
 
