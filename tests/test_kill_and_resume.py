@@ -17,11 +17,11 @@ EXPERIMENT = [f"--config={command.EXPERIMENT}", "--config.reasoning=cot"]
 MOMENTS = (
     ("train", 22, 40),  # pretraining, with two checkpoints to resume from
     ("save", 1, 3),
-    ("evaluate", 1, 3),  # the base's
-    ("train", 10, 35),  # planting
+    ("train", 35, 60),  # planting, after the rest of pretraining
     ("generate", 1, 1),  # the scratchpads of post safety training
     ("save", 2, 3),  # the first snapshots of safety training
     ("evaluate", 2, 6),  # some of a safety arm's points are measured
+    ("evaluate", 1, 3),
 )
 
 
