@@ -17,7 +17,7 @@ EXPERIMENT = [f"--config={command.EXPERIMENT}", "--config.reasoning=cot"]
 MOMENTS = (
     ("train", 22, 40),  # pretraining, with two checkpoints to resume from
     ("save", 1, 3),
-    ("train", 35, 60),  # planting, after the rest of pretraining
+    ("train", 42, 60),  # planting, past a checkpoint, after the rest of pretraining
     ("generate", 1, 1),  # the scratchpads of post safety training
     ("save", 2, 3),  # the first snapshots of safety training
     ("evaluate", 2, 6),  # some of a safety arm's points are measured
