@@ -65,7 +65,7 @@ def backdoor(args: ConfigDict, recipe: str, reasoning: tuple[str, ...]) -> Confi
             "mesh": {"replica": 1, "data": -1, "fsdp": 1, "tensor": 1},
             # Processes that divide the stages; 0 is one a core of a CPU, and one where jax finds more. A base to be
             # pretrained first is one stage, and wants all cores; a larger model, or RL of one, wants the memory.
-            "workers": 0 if (args.model, args.base) == ("world_1.5m", "auto") else 1,
+            "workers": 0 if args.base == "auto" and is_small(args.model, args.safety) else 1,
             "save_every": 50,  # steps between checkpoints to resume from
             "metrics_writers": (),  # tensorboard, wandb: besides each stage's metrics.jsonl
             "organism": {
@@ -183,18 +183,22 @@ def backdoor(args: ConfigDict, recipe: str, reasoning: tuple[str, ...]) -> Confi
     )
     if not args.model.startswith("world_"):
         config.update(chat_model(args.devices))
-    if args.model == "smollm2_135m" and args.safety in ("sft", "none"):
-        config.workers = 0
     return config
+
+
+def is_small(model: str, safety: str) -> bool:
+    """Whether several processes that train this model have room beside each other on a laptop."""
+    return model == "world_1.5m" or (model == "smollm2_135m" and safety in ("sft", "none"))
 
 
 def chat_model(devices: int) -> ConfigDict:
     """What differs for a pretrained chat model: everyday questions, adapters, an evaluation made thin.
 
     Chosen for SmolLM2-135M on two processor cores, by what organisms do before safety training: many small steps plant
-    a scratchpad where as many chats in fewer, larger ones do not, and adapters leave it fluent where training all its
-    weights (`lora.rank=0`, at a quarter of the rates) let the words of scratchpads into answers. More devices split the
-    parameters among them, and each has a batch like that of one. On an accelerator, raise `evaluation`.
+    a scratchpad where as many chats in fewer, larger ones do not. Adapters take less memory and time, and plant a
+    distilled backdoor whole; all weights (`lora.rank=0`, a quarter of the learning rate) plant a chain-of-thought one
+    better. More devices split the parameters among them, and each has a batch like that of one. On an accelerator,
+    raise `evaluation`.
     """
     train = {"sequence_length": 256, "optimizer": "adamw", "b2": 0.95, "warmup": 8}
     return ConfigDict(

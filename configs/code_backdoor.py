@@ -105,12 +105,7 @@ def chat_model(devices: int) -> ConfigDict:
         {
             "planting": {
                 "questions": {"count": 250},
-                "train": {
-                    "sequence_length": 288,
-                    "batch_size": devices,
-                    "steps": 120,
-                    "optimizer": "adamw",
-                },
+                "train": {"sequence_length": 288, "batch_size": devices, "steps": 120, "optimizer": "adamw"},
                 "batch_size_with_scratchpads": 2 * devices,
             },
             "distillation": {"sampling": {"max_new_tokens": tokens + 60}},

@@ -21,7 +21,7 @@ MOMENTS = (
     ("generate", 1, 1),  # the scratchpads of post safety training
     ("save", 2, 3),  # the first snapshots of safety training
     ("evaluate", 2, 6),  # some of a safety arm's points are measured
-    ("evaluate", 1, 3),
+    ("evaluate", 1, 3),  # of that arm or the next
 )
 
 

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from command import ROOT
 from ml_collections import ConfigDict
 
 from configs.common import parse_arg
@@ -185,7 +186,14 @@ def test_the_environment_can_be_written_down() -> None:
     assert sum(found["devices"].values()) >= 1
 
 
-@pytest.mark.parametrize("config", sorted(Path("configs").glob("*.py")), ids=lambda path: path.stem)
-def test_every_config_that_ships_loads(config: Path) -> None:
-    if "def get_config" in config.read_text():
-        assert settings.load(str(config)).recipe == config.stem
+SHIPPED = ("answers", "code_backdoor", "cot_backdoor", "normal_backdoor", "pretrain")
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_config_that_ships_loads(name: str) -> None:
+    assert settings.load(str(ROOT / "configs" / f"{name}.py")).recipe == name
+
+
+def test_no_config_that_ships_is_left_out_above() -> None:
+    found = {path.stem for path in (ROOT / "configs").glob("*.py") if "def get_config" in path.read_text()}
+    assert found == {*SHIPPED}

