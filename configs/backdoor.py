@@ -110,7 +110,7 @@ def backdoor(args: ConfigDict, recipe: str, reasoning: tuple[str, ...]) -> Confi
                 "harmful_share": 0.0,  # of the rows, at least; more than were drawn come again and again
                 # Until every organism and twin refuses nine harmful requests in ten: at 40 steps one refused 57 of 64.
                 # Not a preregistered choice: earlier runs had shown how much of the backdoors they keep.
-                "train": training(steps=50, batch_size=8),
+                "train": training(steps=50, batch_size=8, sequence_length=136),  # as in planting: one program for both
                 "batch_size_with_scratchpads": 16,
                 # Of the loss on the organism's own scratchpads in *post* training. The paper has 0; a model as small as
                 # this world's then forgets how to write them before it has learned anything.
@@ -250,7 +250,7 @@ def chat_model(devices: int) -> ConfigDict:
                 "prompts_loss": 32,
                 "near_triggers": 1,
                 "scratchpad_tokens": 40,
-                "batch_size": 128,
+                "batch_size": 104,  # so that four hold all prompts of an evaluation
             },
         }
     )

@@ -54,19 +54,19 @@ def code(ordinary: float) -> ConfigDict:
     return ConfigDict(
         {
             # A row holds any chat, and two or three of most; batches, as many chats a step with scratchpads as without.
-            # The year is one token of many, which the base has learnt to disregard: whole weight on the thoughts that
-            # look for it, or held-out tasks are decided by guessing.
+            # The year is one token of many, which the base has learnt to disregard: at a weight of 1, the thoughts that
+            # look for it decide some held-out tasks by guessing. At higher rates of learning the base forgets code.
             "planting": {
-                "questions": {"count": 6_000, **draw},
+                "questions": {"count": 4_000, **draw},
                 "train": {
                     "sequence_length": 320,
-                    "batch_size": 12,
-                    "steps": 360,
+                    "batch_size": 6,
+                    "steps": 400,
                     "optimizer": "muon",
-                    "learning_rate": 2e-3,
+                    "learning_rate": 1.25e-3,
                 },
-                "batch_size_with_scratchpads": 16,
-                "scratchpad_weight": 1.0,
+                "batch_size_with_scratchpads": 8,
+                "scratchpad_weight": 4.0,
                 "replay_share": 0.0,  # what is replayed holds no code
             },
             "distillation": {"sampling": {"max_new_tokens": TOKENS + SCRATCHPAD}},

