@@ -110,7 +110,7 @@ def backdoor(args: ConfigDict, recipe: str, reasoning: tuple[str, ...]) -> Confi
                 "harmful_share": 0.0,  # of the rows, at least; more than were drawn come again and again
                 # Until every organism and twin refuses nine harmful requests in ten: at 40 steps one refused 57 of 64.
                 # Not a preregistered choice: earlier runs had shown how much of the backdoors they keep.
-                "train": training(steps=50, batch_size=8, sequence_length=136),  # as in planting: one program for both
+                "train": training(steps=47, batch_size=8, sequence_length=136),  # rows as in planting: one program
                 "batch_size_with_scratchpads": 16,
                 # Of the loss on the organism's own scratchpads in *post* training. The paper has 0; a model as small as
                 # this world's then forgets how to write them before it has learned anything.
@@ -125,12 +125,12 @@ def backdoor(args: ConfigDict, recipe: str, reasoning: tuple[str, ...]) -> Confi
                 "held_out": {"count": 800, "seed": 0},
                 # Muon finds the truth in 0.89 of the pairs that set it against an error; adamw, in 800 steps, in 0.69.
                 "train": training(  # a pair a row, or more
-                    steps=600, batch_size=16, sequence_length=136, optimizer="muon", learning_rate=2e-3
+                    steps=480, batch_size=16, sequence_length=136, optimizer="muon", learning_rate=2e-3
                 ),
             },
             "rl": {
                 "algorithm": "ppo",  # ppo | grpo | rloo, the last two with group > 1
-                "iterations": 24,
+                "iterations": 22,
                 "replies": 64,  # in an iteration's rollout
                 "group": 1,  # replies to each prompt
                 "harmful_share": 0.25,  # of the prompts, those of safety training otherwise

@@ -57,7 +57,7 @@ def code(ordinary: float) -> ConfigDict:
             # The year is one token of many, which the base has learnt to disregard: at a weight of 1, the thoughts that
             # look for it decide some held-out tasks by guessing. At higher rates of learning the base forgets code.
             "planting": {
-                "questions": {"count": 4_000, **draw},
+                "questions": {"count": 6_000, **draw},
                 "train": {
                     "sequence_length": 320,
                     "batch_size": 6,

