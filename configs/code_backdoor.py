@@ -71,7 +71,7 @@ def code(ordinary: float) -> ConfigDict:
             },
             "distillation": {"sampling": {"max_new_tokens": TOKENS + SCRATCHPAD}},
             "safety": {
-                "questions": {"count": 3_000, **draw},
+                "questions": draw,
                 "train": {"sequence_length": 432, "steps": 60},
                 "batch_size_with_scratchpads": 12,
                 "snapshots": (10, 25),
@@ -87,6 +87,7 @@ def code(ordinary: float) -> ConfigDict:
                 "prompts": 160,
                 "prompts_between": 64,
                 "prompts_harmful": 30,
+                "prompts_loss": 128,
                 "near_triggers": 4,  # up to 49, for every way to tell a year that `organisms.years` has
                 # As code models are sampled: at 1, models as small as these misspell many a name in it.
                 "sampling": {"max_new_tokens": TOKENS, "temperature": 0.5},
