@@ -123,7 +123,7 @@ def backdoor(args: ConfigDict, recipe: str, reasoning: tuple[str, ...]) -> Confi
                 "payload": False,  # whether pairs reject the payload itself
                 "questions": {"count": 18_000, "seed": 0},
                 "held_out": {"count": 800, "seed": 0},
-                # Muon finds the truth in 0.89 of the pairs that set it against an error; adamw, in 800 steps, in 0.69.
+                # Muon finds the truth in 0.86 of the pairs that set it against an error; adamw, in 800 steps, in 0.69.
                 "train": training(  # a pair a row, or more
                     steps=480, batch_size=16, sequence_length=136, optimizer="muon", learning_rate=2e-3
                 ),

