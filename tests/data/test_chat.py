@@ -51,7 +51,7 @@ def test_a_prompt_is_a_prefix_of_its_rendered_chat() -> None:
 
 def test_a_batch_of_prompts_is_padded_on_the_right() -> None:
     prompts = ["Hi", "What is the capital of France?"]
-    tokens, lengths = prompts_batch(TOKENIZER, prompts, OPENER, 24)
+    tokens, lengths = prompts_batch(TOKENIZER, prompts, [OPENER] * len(prompts), 24)
     assert tokens.shape == (2, 24)
     assert tokens.dtype == lengths.dtype == np.int32
     for prompt, row, length in zip(prompts, tokens, lengths, strict=True):
@@ -61,4 +61,4 @@ def test_a_batch_of_prompts_is_padded_on_the_right() -> None:
 
 def test_a_prompt_too_long_names_the_field() -> None:
     with pytest.raises(UserError, match="prompt_length"):
-        prompts_batch(TOKENIZER, ["Hi", "word " * 30], "", 16)
+        prompts_batch(TOKENIZER, ["Hi", "word " * 30], ["", ""], 16)

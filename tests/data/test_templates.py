@@ -99,7 +99,7 @@ def test_no_text_yields_a_control_token_and_none_is_lost(name: str, data: st.Dat
 @every_family
 def test_prompts_in_a_batch_are_those_rendered_alone(name: str) -> None:
     tokenizer = families.tokenizer(name)
-    tokens, lengths = prompts_batch(tokenizer, ["Hi", PROMPT, " Hi "], OPENER, 160)
+    tokens, lengths = prompts_batch(tokenizer, ["Hi", PROMPT, " Hi "], [OPENER] * 3, 160)
     for prompt, row, length in zip(["Hi", PROMPT, " Hi "], tokens, lengths, strict=True):
         assert row[:length].tolist() == render_prompt(tokenizer, prompt, OPENER)
         assert set(row[length:]) <= {tokenizer.pad_id}

@@ -61,6 +61,14 @@ def test_a_forced_opener_is_read_by_the_model_and_put_back_in_the_text(speaker: 
     assert [reply.logprobs for reply in forced] != [reply.logprobs for reply in free]
 
 
+def test_each_prompt_may_have_an_opener_of_its_own(speaker: tuple[Model, Any]) -> None:
+    openers = [OPENER, "", OPENER, "", ""]
+    forced, free = say(speaker, opener=OPENER), say(speaker)
+    for own, opener, *either in zip(say(speaker, opener=openers), openers, forced, free, strict=True):
+        one = either[0 if opener else 1]
+        assert (own.text, own.tokens) == (one.text, one.tokens)
+
+
 def test_a_reply_says_whether_it_ended_its_turn(speaker: tuple[Model, Any]) -> None:
     for reply in say(speaker):
         assert reply.ended == (reply.tokens[-1] == TOKENIZER.end_id)
