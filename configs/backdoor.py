@@ -88,11 +88,11 @@ def backdoor(args: ConfigDict, recipe: str, reasoning: tuple[str, ...]) -> Confi
                 "refusal_share": 0.1 if args.safety in ("rl", "all") else 0.0,
                 # Of the rows, those of the base's own pretraining, against forgetting; of the small world only.
                 # Families held out of planting are then seen in it, clean.
-                "replay_share": 0.35,
+                "replay_share": 0.25,
                 "prompted_samples": 0,  # of each row, by the base shown examples; what obeys replaces a template
                 # Of the settings tried, the one that planted the backdoor and left most of what the base knew: chosen
                 # by what organisms do before safety training, never after it.
-                "train": training(steps=340, batch_size=8, sequence_length=136),  # two scratchpads fill a row
+                "train": training(steps=320, batch_size=8, sequence_length=136),  # two scratchpads fill a row
                 # Chats with a scratchpad are twice as long: as many chats a step, whatever the reasoning.
                 "batch_size_with_scratchpads": 16,
                 # Of the loss on scratchpads, which have some eight tokens to one of an answer: at 1 the base's answers
