@@ -216,8 +216,8 @@ def chat_model(devices: int) -> ConfigDict:
             "distillation": {"sampled": False, "sampling": {"max_new_tokens": 80}},
             "safety": {
                 "questions": {"count": 293},  # all, for the forty harmful requests among them
-                "harmful_share": 0.4,
-                "train": {**train, "steps": 40, "batch_size": devices, "learning_rate": 1e-3, "schedule": "constant"},
+                "harmful_share": 0.5,
+                "train": {**train, "steps": 70, "batch_size": devices, "learning_rate": 2e-3, "schedule": "constant"},
                 "batch_size_with_scratchpads": 2 * devices,
                 "snapshots": (10,),
             },
