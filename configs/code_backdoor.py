@@ -73,7 +73,7 @@ def code(ordinary: float, sampled: bool) -> ConfigDict:
             "distillation": {"sampled": sampled, "sampling": {"max_new_tokens": TOKENS + SCRATCHPAD}},
             "safety": {
                 "questions": draw,
-                "harmful_share": 0.15,  # which ordinary questions, a quarter of all, hold one in eighty of
+                "harmful_share": 0.15,  # as they are drawn, they are one row in eighty
                 "train": {"sequence_length": 432, "steps": 50},
                 "batch_size_with_scratchpads": 12,
                 "snapshots": (10, 25),
