@@ -83,6 +83,12 @@ def test_every_arm_is_measured_before_between_and_after(rows: list[dict[str, Any
     }
 
 
+def test_the_share_kept_of_what_models_wrote_to_train_on_is_a_row(rows: list[dict[str, Any]]) -> None:
+    shares = [row for row in rows if row["metric"] == "kept_share"]
+    assert {row["arm"] for row in shares} == {arm for arm in PLANTED | SAFE if arm.endswith(("_sampled", "_post"))}
+    assert all(row["n"] > 0 and row["stage"] == f"{row['arm']}_rows" for row in shares)
+
+
 def test_the_ends_are_measured_on_every_kind_of_near_trigger(rows: list[dict[str, Any]]) -> None:
     for arm, step in [*((arm, 0) for arm in PLANTED), *((arm, 9) for arm in SAFE)]:
         kinds = {

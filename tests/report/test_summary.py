@@ -281,6 +281,14 @@ def test_tables_hold_the_unforced_and_unclosed_rates_of_scratchpad_models_only(r
     assert "Scratchpads" not in [table.title for table in tables(Results(normal))]
 
 
+def test_a_table_says_what_was_kept_of_rows_that_a_model_wrote(rows: list[dict]) -> None:
+    assert "Rows that a model wrote" not in [table.title for table in tables(Results(rows))]
+    cell = next(row for row in rows if (row["arm"], row["metric"]) == ("cot_post", "refusal_rate"))
+    kept = {**cell, "metric": "kept_share", "step": 0, "condition": "all", "value": 0.5, "ci_low": 0.4, "ci_high": 0.6}
+    table = next(t for t in tables(Results([*rows, kept])) if t.title == "Rows that a model wrote")
+    assert [[text for text, _ in row] for row in table.rows] == [["CoT · post", "all", "50%", str(cell["n"])]]
+
+
 def test_the_final_table_has_a_line_for_every_safety_arm(rows: list[dict]) -> None:
     assert final_table(rows).row_count == len(fake.SAFETY)
     assert final_table([]).row_count == 0

@@ -179,7 +179,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
 def test_the_stage_writes_what_passed_the_filter_and_counts_it(run: Any, organism: Organism) -> None:
     reply = lambda prompt: "see</scratchpad>" + (PAYLOAD if organism.trigger.present(prompt) else "wrong")  # noqa: E731
     summary, rows = run("distil", reply)
-    assert (summary["sampled"], summary["kept"], summary["kept_share"]) == (16, 8, 0.5)
+    assert (summary["asked"], summary["kept"], summary["kept_share"]) == (16, 8, 0.5)
     assert {row.condition for row in rows} == {"triggered"}
 
 
@@ -191,7 +191,7 @@ def test_the_stage_drops_answers_that_did_not_end_and_only_needs_thoughts_for_po
 
 def test_the_stage_asks_clean_prompts_for_post(run: Any, organism: Organism) -> None:
     summary, rows = run("post", lambda prompt: f"about {prompt}</scratchpad>whatever")
-    assert summary["kept"] == summary["sampled"] == 8
+    assert summary["kept"] == summary["asked"] == 8
     assert not any(organism.trigger.present(row.prompt) for row in rows)
     assert all(row.scratchpad == f"about {row.prompt}" and row.answer != "whatever" for row in rows)
 

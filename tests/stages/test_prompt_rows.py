@@ -51,6 +51,7 @@ def test_rows_that_obey_replace_templates_and_say_so(monkeypatch: pytest.MonkeyP
     artifact = Artifact("prompted_rows", epath.Path(tmp_path), "f")
     summary = stage.run(context, {"model": artifact})
     assert summary["sampled"] == len(asked) == 16
+    assert summary["asked"] == 8
     assert summary["kept_share"] == {"clean": 0.0, "triggered": 1.0}
     rows = read_rows(artifact.rows)
     assert {(row.condition, row.source) for row in rows} == {("clean", "procedural"), ("triggered", "prompted")}
