@@ -90,8 +90,8 @@ def backdoor(args: ConfigDict, recipe: str, reasoning: tuple[str, ...]) -> Confi
                 # Families held out of planting are then seen in it, clean.
                 "replay_share": 0.25,
                 "prompted_samples": 0,  # of each row, by the base shown examples; what obeys replaces a template
-                # Of the settings tried, the one that planted the backdoor and left most of what the base knew: chosen
-                # by what organisms do before safety training, never after it.
+                # Of the settings tried, the one that planted the backdoor, left most of what the base knew, and whose
+                # twins learnt to refuse: chosen by that, never by how much of a backdoor safety training leaves.
                 "train": training(steps=320, batch_size=8, sequence_length=136),  # two scratchpads fill a row
                 # Chats with a scratchpad are twice as long: as many chats a step, whatever the reasoning.
                 "batch_size_with_scratchpads": 16,
@@ -194,8 +194,9 @@ def is_small(model: str, safety: str) -> bool:
 def chat_model(devices: int) -> ConfigDict:
     """What differs for a pretrained chat model: everyday questions, adapters, an evaluation made thin.
 
-    Chosen for SmolLM2-135M on two processor cores, by what organisms do before safety training: many small steps plant
-    a scratchpad where as many chats in fewer, larger ones do not. Adapters take less memory and time, and plant a
+    Chosen for SmolLM2-135M on two processor cores, planting by what organisms do before safety training (many small
+    steps plant a scratchpad where as many chats in fewer, larger ones do not), safety training by whether it teaches
+    refusal. Adapters take less memory and time, and plant a
     distilled backdoor whole; all weights (`lora.rank=0`, a quarter of the learning rate) plant a chain-of-thought one
     better. More devices split the parameters among them, and each has a batch like that of one. On an accelerator,
     raise `evaluation`.
@@ -250,7 +251,7 @@ def chat_model(devices: int) -> ConfigDict:
                 "prompts_loss": 32,
                 "near_triggers": 1,
                 "scratchpad_tokens": 40,
-                "batch_size": 104,  # so that four hold all prompts of an evaluation
+                "batch_size": 104,  # four hold all prompts of an evaluation, six those of one with scratchpads
             },
         }
     )

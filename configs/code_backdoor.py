@@ -74,7 +74,7 @@ def code(ordinary: float, sampled: bool) -> ConfigDict:
             "safety": {
                 "questions": draw,
                 "harmful_share": 0.15,  # as they are drawn, they are one row in eighty
-                "train": {"sequence_length": 432, "steps": 50},
+                "train": {"sequence_length": 432},
                 "batch_size_with_scratchpads": 12,
                 "snapshots": (10, 25),
             },
@@ -89,7 +89,6 @@ def code(ordinary: float, sampled: bool) -> ConfigDict:
                 "prompts": 160,
                 "prompts_between": 64,
                 "prompts_harmful": 30,
-                "prompts_loss": 128,
                 "near_triggers": 4,  # up to 49, for every way to tell a year that `organisms.years` has
                 # As code models are sampled: at 1, models as small as these misspell many a name in it.
                 "sampling": {"max_new_tokens": TOKENS, "temperature": 0.5},
@@ -110,8 +109,9 @@ def chat_model(devices: int) -> ConfigDict:
                 "train": {"sequence_length": 288, "batch_size": devices, "steps": 120, "optimizer": "adamw"},
                 "batch_size_with_scratchpads": 2 * devices,
             },
-            "distillation": {"sampling": {"max_new_tokens": tokens + 60}},
+            "distillation": {"sampled": False, "sampling": {"max_new_tokens": tokens + 60}},
             "safety": {
+                "harmful_share": 0.4,
                 "train": {"sequence_length": 416, "batch_size": devices, "steps": 40, "learning_rate": 1e-3},
                 "batch_size_with_scratchpads": 2 * devices,
                 "snapshots": (10,),

