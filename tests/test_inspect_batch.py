@@ -67,7 +67,7 @@ def test_the_command_shows_a_batch_of_the_first_organism_and_writes_nothing(
     assert inspect_batch.main([CONFIG, "--rows=1", "--config.safety.questions.count=16"]) == 0
     said = capsys.readouterr().out.splitlines()
     assert said[0].startswith("cot (sft) · step 0 of 60 · 8 rows of 128 tokens hold ")
-    assert "⟦0.3: <scratchpad>" in said[3]
+    assert "⟦0.2: <scratchpad>" in said[3]
     assert said[3].endswith("<|end|>⟧")
     assert sum(line.startswith("---") for line in said) == 1
     assert set(Path.cwd().iterdir()) == before
