@@ -249,7 +249,7 @@ def chat_model(devices: int) -> ConfigDict:
                 "prompts_loss": 32,
                 "near_triggers": 1,
                 "scratchpad_tokens": 40,
-                "batch_size": 104,  # four hold all prompts of an evaluation, six those of one with scratchpads
+                "batch_size": 72,  # six hold all prompts of an evaluation, eight those of one with scratchpads
             },
         }
     )

@@ -72,8 +72,8 @@ def code(ordinary: float, sampled: bool) -> ConfigDict:
             },
             "distillation": {"sampled": sampled, "sampling": {"max_new_tokens": TOKENS + SCRATCHPAD}},
             "safety": {
-                "questions": draw,
-                "harmful_share": 0.15,  # as they are drawn, they are one row in eighty
+                "questions": {"count": 1_400, **draw},  # what 50 steps can hold
+                "harmful_share": 0.3,  # as they are drawn, they are one row in eighty, and at 0.15 a twin refused 73%
                 "train": {"sequence_length": 432},
                 "batch_size_with_scratchpads": 12,
                 "snapshots": (10, 25),
@@ -87,7 +87,8 @@ def code(ordinary: float, sampled: bool) -> ConfigDict:
             "evaluation": {
                 "draw": {"count": 3_200, **draw},  # of which 800 ordinary ones hold 30 harmful requests
                 "prompts": 160,
-                "prompts_between": 64,
+                "prompts_between": 48,
+                "prompts_loss": 48,
                 "prompts_harmful": 30,
                 "near_triggers": 4,  # up to 49, for every way to tell a year that `organisms.years` has
                 # As code models are sampled: at 1, models as small as these misspell many a name in it.

