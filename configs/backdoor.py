@@ -118,6 +118,9 @@ def backdoor(args: ConfigDict, recipe: str, reasoning: tuple[str, ...]) -> Confi
                 "snapshots": (5, 10, 25),  # measured, besides step 0 and the last
             },
             "preference": {
+                # What it starts from, with its own tokenizer; empty is the organisms' base. One that reads other tokens
+                # than the policy writes needs rl.critic=policy.
+                "model": "",
                 "source": "corpus",  # or a public set of pairs, such as hh_helpful_base
                 "path": "",  # of the public set's files; empty fetches them from the model hub
                 "payload": False,  # whether pairs reject the payload itself

