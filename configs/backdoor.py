@@ -219,7 +219,7 @@ def chat_model(devices: int) -> ConfigDict:
             "safety": {
                 "questions": {"count": 293},  # all, for the forty harmful requests among them
                 "harmful_share": 0.5,
-                "train": {**train, "steps": 70, "batch_size": devices, "learning_rate": 2e-3, "schedule": "constant"},
+                "train": {**train, "steps": 64, "batch_size": devices, "learning_rate": 2e-3, "schedule": "constant"},
                 "batch_size_with_scratchpads": 2 * devices,
                 "snapshots": (10,),
             },
