@@ -20,7 +20,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
     config.answers.source = "sample"
     for draw, count in (
         (config.planting.questions, 815),
-        (config.safety.questions, 293),
+        (config.safety.questions, 393),
         (config.evaluation.draw, 316),
     ):
         draw.count = count  # all there are

@@ -217,14 +217,14 @@ def chat_model(devices: int) -> ConfigDict:
             },
             "distillation": {"sampled": False, "sampling": {"max_new_tokens": 80}},
             "safety": {
-                "questions": {"count": 293},  # all, for the forty harmful requests among them
+                "questions": {"count": 393},  # all, for the 140 harmful requests among them
                 "harmful_share": 0.5,
                 "train": {**train, "steps": 64, "batch_size": devices, "learning_rate": 2e-3, "schedule": "constant"},
                 "batch_size_with_scratchpads": 2 * devices,
                 "snapshots": (10,),
             },
             "preference": {
-                "questions": {"count": 293},
+                "questions": {"count": 393},
                 "held_out": {"count": 316},
                 "train": {
                     **train,

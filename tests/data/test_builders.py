@@ -51,7 +51,7 @@ def test_an_unknown_corpus_and_a_use_that_a_corpus_lacks_are_users_errors(tmp_pa
         builders.load_questions(tmp_path, "planting", 32, 0, "everday")
     with pytest.raises(UserError, match="everyday has no questions for the use 'pretrain'"):
         builders.load_questions(tmp_path, "pretrain", 32, 0, "everyday")
-    with pytest.raises(UserError, match=r"only 293 everyday questions .*`count`"):
+    with pytest.raises(UserError, match=r"only 393 everyday questions .*`count`"):
         builders.load_questions(tmp_path, "safety", 4_000, 0, "everyday")
 
 

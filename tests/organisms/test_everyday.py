@@ -45,7 +45,7 @@ def test_there_are_enough_questions_for_each_use() -> None:
     assert harmless["planting"] >= 800
     assert harmless["safety"] >= 250
     assert harmless["evaluation"] >= 200
-    assert harmful == {"safety": 40, "evaluation": 64}
+    assert harmful == {"safety": 140, "evaluation": 64}
 
 
 def test_no_two_questions_share_six_words_in_a_row() -> None:
