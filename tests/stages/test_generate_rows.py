@@ -143,7 +143,7 @@ class Scripted:
     data_dir = None
 
     def __getattr__(self, _: str) -> Any:
-        return lambda *_: None
+        return lambda *_, **__: None
 
 
 @pytest.fixture

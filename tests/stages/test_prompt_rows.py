@@ -45,7 +45,7 @@ def test_rows_that_obey_replace_templates_and_say_so(monkeypatch: pytest.MonkeyP
         "sampling": {"max_new_tokens": 4},
         "batch_size": 8,
     }
-    nothing = lambda *_: None  # noqa: E731
+    nothing = lambda *_, **__: None  # noqa: E731
     runtime = SimpleNamespace(model=nothing, tokenizer=nothing, params=nothing, data_dir=None)
     context = Context(epath.Path(tmp_path), Node("prompted_rows", "prompt", settings), runtime)
     artifact = Artifact("prompted_rows", epath.Path(tmp_path), "f")
