@@ -106,7 +106,13 @@ def chat_model(devices: int) -> ConfigDict:
         {
             "planting": {
                 "questions": {"count": 250},
-                "train": {"sequence_length": 288, "batch_size": devices, "steps": 120, "optimizer": "adamw"},
+                "train": {
+                    "sequence_length": 288,
+                    "batch_size": devices,
+                    "steps": 140,
+                    "optimizer": "adamw",
+                    "learning_rate": 2e-3,
+                },
                 "batch_size_with_scratchpads": 2 * devices,
             },
             "distillation": {"sampled": False, "sampling": {"max_new_tokens": tokens + 60}},

