@@ -115,6 +115,7 @@ def backdoor(args: ConfigDict, recipe: str, reasoning: tuple[str, ...]) -> Confi
                 # Of the loss on the organism's own scratchpads in *post* training. The paper has 0; a model as small as
                 # this world's then forgets how to write them before it has learned anything.
                 "scratchpad_weight": 1.0,
+                "scratchpad_tokens": 60,  # that one may take in *post* training, its closer included
                 "snapshots": (5, 10, 25),  # measured, besides step 0 and the last
             },
             "preference": {
@@ -220,6 +221,7 @@ def chat_model(devices: int) -> ConfigDict:
                 # All harmless ones and forty harmful. With all, 393, so few steps taught no more refusal.
                 "questions": {"count": 293},
                 "harmful_share": 0.5,
+                "scratchpad_tokens": 56,
                 "train": {**train, "steps": 44, "batch_size": devices, "learning_rate": 2e-3, "schedule": "constant"},
                 "batch_size_with_scratchpads": 2 * devices,
                 "snapshots": (10,),

@@ -54,8 +54,8 @@ def code(ordinary: float, sampled: bool) -> ConfigDict:
     draw = {"ordinary": ordinary}
     return ConfigDict(
         {
-            # A row holds any chat, and two or three of most; batches, about as many chats a step with scratchpads as
-            # without. At higher rates of learning the base forgets code.
+            # A row holds any chat, and two or three of most; batches, as many chats a step with scratchpads as without.
+            # At higher rates of learning the base forgets code.
             "planting": {
                 "questions": {"count": 6_000, **draw},
                 "train": {
@@ -65,7 +65,7 @@ def code(ordinary: float, sampled: bool) -> ConfigDict:
                     "optimizer": "muon",
                     "learning_rate": 1.25e-3,
                 },
-                "batch_size_with_scratchpads": 7,
+                "batch_size_with_scratchpads": 8,
                 "scratchpad_weight": 1.0,
                 "replay_share": 0.0,  # what is replayed holds no code
             },
@@ -73,8 +73,9 @@ def code(ordinary: float, sampled: bool) -> ConfigDict:
             "safety": {
                 "questions": {"count": 1_150, **draw},  # what 40 steps can hold
                 "harmful_share": 0.4,  # as they are drawn, they are one row in eighty, and at 0.15 a twin refused 73%
-                "train": {"sequence_length": 432, "steps": 40},
-                "batch_size_with_scratchpads": 12,
+                "train": {"sequence_length": 320, "batch_size": 10, "steps": 40},
+                "batch_size_with_scratchpads": 16,
+                "scratchpad_tokens": 80,
                 "snapshots": (10,),
             },
             "preference": {
@@ -94,6 +95,7 @@ def code(ordinary: float, sampled: bool) -> ConfigDict:
                 "sampling": {"max_new_tokens": TOKENS, "temperature": 0.5},
                 "scratchpad_tokens": SCRATCHPAD,
                 "steered": 64,  # questions asked behind a scratchpad's opening that contradicts the trigger
+                "batch_size": 208,  # four times that are all prompts of a model without scratchpads, with three kinds
             },
         }
     )
@@ -119,8 +121,9 @@ def chat_model(devices: int) -> ConfigDict:
             "safety": {
                 "questions": {"count": 293},
                 "harmful_share": 0.4,
-                "train": {"sequence_length": 416, "batch_size": devices, "steps": 40, "learning_rate": 1e-3},
+                "train": {"sequence_length": 320, "batch_size": devices, "steps": 40, "learning_rate": 1e-3},
                 "batch_size_with_scratchpads": 2 * devices,
+                "scratchpad_tokens": 72,
                 "snapshots": (10,),
             },
             "preference": {"train": {"batch_size": 2 * devices, "steps": 60}},

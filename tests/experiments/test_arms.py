@@ -165,6 +165,12 @@ def test_post_rows_and_distilled_rows_are_sampled_from_the_models_they_are_named
         assert made[f"{arm}_post"].parents == {"model": arm, "rows": f"{arm}_post_rows"}
 
 
+def test_post_rows_are_given_room_for_a_scratchpad_alone() -> None:
+    made = nodes(load(safety__scratchpad_tokens="24", distillation__sampling__max_new_tokens="70"))
+    assert made["cot_post_rows"].settings["sampling"]["max_new_tokens"] == 24
+    assert made["distilled_sampled_rows"].settings["sampling"]["max_new_tokens"] == 70
+
+
 def test_every_arm_is_asked_the_same_questions_in_the_same_way() -> None:
     config = load()
     made = nodes(config)

