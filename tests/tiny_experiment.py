@@ -43,6 +43,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
     config.rl.update(iterations=6, replies=8, minibatches=2, scratchpad_tokens=16, snapshots=(3,))
     config.rl.sampling.max_new_tokens = 16
     config.distillation.sampling.max_new_tokens = 48
+    config.safety.scratchpad_tokens = 48
     config.evaluation.sampling.max_new_tokens = 24
     config.evaluation.scratchpad_tokens = 24
     config.evaluation.draw.count = 120
