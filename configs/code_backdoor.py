@@ -61,7 +61,7 @@ def code(ordinary: float, sampled: bool) -> ConfigDict:
                 "train": {
                     "sequence_length": 320,
                     "batch_size": 6,
-                    "steps": 400,
+                    "steps": 380,
                     "optimizer": "muon",
                     "learning_rate": 1.25e-3,
                 },
