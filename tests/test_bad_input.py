@@ -61,6 +61,7 @@ def mistake(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         ("--config.safety.snapshots=(2,9)", ["safety.snapshots=(2, 9) must lie between 0 and safety.train.steps=9"]),
         ("--config.planting.replay_share=1", ["planting.replay_share=1.0 must be from 0 to less than 1"]),
         ("--config.planting.train.sequence_length=40", ["planting.train.sequence_length=40 is too short", "or more"]),
+        ("--config.safety.scratchpad_tokens=500", ["safety.train.sequence_length=", "is too short"]),
         ("--config.safety.train.sequence_length=40", ["safety.train.sequence_length=40 is too short", "or more"]),
         (
             f"--config.organism.trigger=tag:|{'LONG' * 300}|",
