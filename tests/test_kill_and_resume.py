@@ -36,21 +36,16 @@ class Death(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return command.programs(tmp_path_factory)
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory: pytest.TempPathFactory, programs: Path) -> Path:
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run left alone, which saves no checkpoint to resume from."""
     workdir = tmp_path_factory.mktemp("alone") / "workdir"
-    code, output = command.run(*EXPERIMENT, f"--workdir={workdir}", "--config.save_every=1000", programs=programs)
+    code, output = command.run(*EXPERIMENT, f"--workdir={workdir}", "--config.save_every=1000")
     assert code == 0, output
     return workdir
 
 
 @pytest.fixture(scope="module")
-def killed(tmp_path_factory: pytest.TempPathFactory, programs: Path) -> tuple[Path, list[Death], str]:
+def killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Death], str]:
     """The folder of a run killed at every moment, the deaths, and what the process that finished it printed.
 
     After the first death the newest checkpoint is cut short too.
@@ -61,14 +56,14 @@ def killed(tmp_path_factory: pytest.TempPathFactory, programs: Path) -> tuple[Pa
     deaths = []
     for moment, first, last in MOMENTS:
         at = f"{moment}:{rng.randint(first, last)}"
-        code, output = command.run(*arguments, programs=programs, killed_at=at)
+        code, output = command.run(*arguments, killed_at=at)
         half = [path.name for path in workdir.glob("stages/*/*/*tmp*")]
         whole = [path for path in workdir.glob("stages/*/resume/*") if path.name.isdigit()]
         whole.sort(key=lambda path: -int(path.name))
         if not deaths:
             cut_short(whole[0])
         deaths.append(Death(at, code, output, half, whole))
-    code, output = command.run(*arguments, programs=programs)
+    code, output = command.run(*arguments)
     assert code == 0, output
     return workdir, deaths, output
 
@@ -120,16 +115,16 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_whole_one_before_it(
     assert "Traceback" not in output
 
 
-def test_two_processes_at_once_share_the_work_and_both_finish(programs: Path, tmp_path: Path) -> None:
+def test_two_processes_at_once_share_the_work_and_both_finish(tmp_path: Path) -> None:
     arguments = [
         f"--config={command.EXPERIMENT}:safety=none",
         "--config.reasoning=cot",
         f"--workdir={tmp_path / 'both'}",
     ]
-    processes = [command.start(*arguments, programs=programs)]
+    processes = [command.start(*arguments)]
     while processes[0].poll() is None and not list(tmp_path.glob("both/stages/*/LEASE")):
         time.sleep(0.05)
-    processes.append(command.start(*arguments, programs=programs))
+    processes.append(command.start(*arguments))
     outputs = [process.communicate()[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], outputs
     done = [name for output in outputs for name in command.ran(output)]

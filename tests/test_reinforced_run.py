@@ -17,15 +17,10 @@ EXPERIMENT = [
 
 
 @pytest.fixture(scope="module")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return command.programs(tmp_path_factory)
-
-
-@pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory, programs: Path) -> tuple[Path, str]:
+def alone(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The folder of a run left alone, and what it printed."""
     workdir = tmp_path_factory.mktemp("alone") / "workdir"
-    code, output = command.run(*EXPERIMENT, f"--workdir={workdir}", "--config.save_every=1000", programs=programs)
+    code, output = command.run(*EXPERIMENT, f"--workdir={workdir}", "--config.save_every=1000")
     assert code == 0, output
     return workdir, output
 
@@ -46,13 +41,11 @@ def test_a_run_leaves_what_rl_logged_and_what_it_was_trained_against(alone: tupl
     assert {"reinforced.png", "preference.png"} <= {path.name for path in (workdir / "figures").iterdir()}
 
 
-def test_killed_in_rl_and_resumed_it_leaves_the_same_bytes(
-    alone: tuple[Path, str], programs: Path, tmp_path: Path
-) -> None:
+def test_killed_in_rl_and_resumed_it_leaves_the_same_bytes(alone: tuple[Path, str], tmp_path: Path) -> None:
     arguments = [*EXPERIMENT, f"--workdir={tmp_path / 'killed'}", "--config.save_every=10"]  # every second iteration
-    code, output = command.run(*arguments, programs=programs, killed_at="rollout:6")
+    code, output = command.run(*arguments, killed_at="rollout:6")
     assert code == -9, output
-    code, output = command.run(*arguments, programs=programs)
+    code, output = command.run(*arguments)
     assert code == 0, output
     assert "resuming base_rl at step 4" in output
     for name in ("results.jsonl", "samples.jsonl"):

