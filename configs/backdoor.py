@@ -107,9 +107,11 @@ def backdoor(args: ConfigDict, recipe: str, reasoning: tuple[str, ...]) -> Confi
             "safety": {
                 "method": args.safety,
                 "questions": {"count": 2_000, "seed": args.seed},
-                "harmful_share": 0.0,  # of the rows, at least; more than were drawn come again and again
-                # Until every organism and twin refuses nine harmful requests in ten: at 40 steps one refused 57 of 64.
-                # Not a preregistered choice: earlier runs had shown how much of the backdoors they keep.
+                # Of the rows, at least; more than were drawn come again and again. This share and these steps are those at
+                # which every organism and twin refuses nine harmful requests in ten, in either type of operands: as they
+                # are drawn, a twin refused 55 of 64 in float32, and at 0.1 57. Not a preregistered choice: earlier runs
+                # had shown how much of the backdoors they keep.
+                "harmful_share": 0.3,
                 "train": training(steps=50, batch_size=8, sequence_length=136),  # rows as in planting: one program
                 "batch_size_with_scratchpads": 16,
                 # Of the loss on the organism's own scratchpads in *post* training. The paper has 0; a model as small as

