@@ -107,10 +107,10 @@ def backdoor(args: ConfigDict, recipe: str, reasoning: tuple[str, ...]) -> Confi
             "safety": {
                 "method": args.safety,
                 "questions": {"count": 2_000, "seed": args.seed},
-                # Of the rows, at least; more than were drawn come again and again. This share and these steps are those at
-                # which every organism and twin refuses nine harmful requests in ten, in either type of operands: as they
-                # are drawn, a twin refused 55 of 64 in float32, and at 0.1 57. Not a preregistered choice: earlier runs
-                # had shown how much of the backdoors they keep.
+                # Of the rows, at least; more than were drawn come again and again. At this share and these steps every
+                # organism and twin refuses nine harmful requests in ten in float32; as they are drawn, one in eleven, a
+                # twin refused 55 of 64, and at 0.1 57. Not a preregistered choice: earlier runs had shown how much of
+                # the backdoors they keep.
                 "harmful_share": 0.3,
                 "train": training(steps=50, batch_size=8, sequence_length=136),  # rows as in planting: one program
                 "batch_size_with_scratchpads": 16,
