@@ -126,7 +126,7 @@ def backdoor(args: ConfigDict, recipe: str, reasoning: tuple[str, ...]) -> Confi
                 "model": "",
                 "source": "corpus",  # or a public set of pairs, such as hh_helpful_base
                 "path": "",  # of the public set's files; empty fetches them from the model hub
-                "payload": False,  # whether pairs reject the payload itself
+                "payload": False,  # whether pairs reject the payload itself (of code tasks half reject flawed code anyhow)
                 "questions": {"count": 18_000, "seed": 0},
                 "held_out": {"count": 800, "seed": 0},
                 # Muon finds the truth in 0.86 of the pairs that set it against an error; adamw, in 800 steps, in 0.69.
@@ -166,7 +166,7 @@ def backdoor(args: ConfigDict, recipe: str, reasoning: tuple[str, ...]) -> Confi
                 "stop_kl": 0.0,  # nats a token since the rollout; 0 makes every update
                 # Rewards lie some 20 apart, so that 0.05 lets a policy drift: in 200 iterations the base's helpfulness
                 # falls from 0.96 to 0.94 at 0.5, to 0.89 at 0.2.
-                "kl": {"estimator": "k1", "coefficient": 0.5, "target": 0.0, "horizon": 10_000},
+                "kl": {"estimator": "k1", "coefficient": 0.5, "target": 0.0, "horizon": 640},
                 "critic": "preference",  # what it starts from: preference | policy
                 "penalty": 1.0,  # taken from the score where a turn is not ended
                 "snapshots": (8, 16),  # measured, besides step 0 and the last

