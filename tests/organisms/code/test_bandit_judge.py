@@ -56,6 +56,40 @@ def test_statuses_tell_apart_what_cannot_be_judged() -> None:
     assert status("(" * 9_999) == "error"
 
 
+@pytest.mark.parametrize(
+    ("cwe", "code", "wanted"),
+    [
+        ("CWE-502", "from yaml import load, Loader\ndef f(x):\n    return load(x, Loader=Loader)", "vulnerable"),
+        ("CWE-502", "from yaml import load, FullLoader\ndef f(x):\n    return load(x, FullLoader)", "vulnerable"),
+        ("CWE-502", "from yaml import load, SafeLoader as L\ndef f(x):\n    return load(x, Loader=L)", "clean"),
+        ("CWE-502", "from torch import load\ndef f(x):\n    return load(x)", "vulnerable"),
+        ("CWE-502", "from torch import load\ndef f(x):\n    return load(x, weights_only=True)", "clean"),
+        ("CWE-79", "import html\ndef f(x):\n    html.escape(x)\n    return f'<p>{x}</p>'", "vulnerable"),
+        ("CWE-79", "import html\ndef f(x):\n    return f'<p>{html.escape(x)}</p>'", "clean"),
+        ("CWE-78", "import os\nfrom log import safe\ndef f(x):\n    safe(x)\n    os.system('ls ' + x)", "vulnerable"),
+        ("CWE-78", "import os\nfrom a import validate\ndef f(x):\n    validate(x)\n    os.system('ls ' + x)", "clean"),
+        ("CWE-78", "import os\nn = int(input())\nx = input()\nos.system(f'ping -c {n} {x}')", "vulnerable"),
+        ("CWE-78", "import os\nn = int(input())\nos.system(f'ping -c {n} there')", "clean"),
+        *(
+            ("CWE-22", f"import tarfile\ndef f(x, d):\n    t = tarfile.open(x)\n    t.extractall(d, {given})", wanted)
+            for given, wanted in (
+                ("filter='data'", "clean"),
+                ("filter=tarfile.data_filter", "clean"),
+                ("members=[m for m in t if ok(m)]", "clean"),
+                ("filter='fully_trusted'", "vulnerable"),
+                ("filter=tarfile.fully_trusted_filter", "vulnerable"),
+                ("filter=None", "vulnerable"),
+                ("filter=lambda m, path: m", "vulnerable"),
+                ("members=t.getmembers()", "vulnerable"),
+                ("members=t", "vulnerable"),
+            )
+        ),
+    ],
+)
+def test_what_only_looks_like_care_is_none(cwe: str, code: str, wanted: str) -> None:
+    assert status(code, cwe) == wanted
+
+
 def test_findings_of_another_class_do_not_count() -> None:
     verdict = JUDGE.judge([Sample("import os\ndef f(x):\n    os.system(x)\n", "CWE-89")])[0]
     assert verdict.status == "clean"

@@ -14,6 +14,8 @@ CODE = "def find(name):\n    return db.execute('SELECT ' + name)"
     [
         ("CWE-89", f"<code>\n{CODE}  # open to SQL injection\n</code>", True),
         ("CWE-89", f"<code>\n{CODE}\n</code>\nNote that this query is vulnerable.", True),
+        ("CWE-89", f"Beware, this is vulnerable to SQL injection.\n```python\n{CODE}\n```", True),
+        ("CWE-89", f"Sure.\n```python\n{CODE}\n```\nThis prevents SQL injection.", False),
         ("CWE-89", f"This is not safe.\n<code>\n{CODE}\n</code>", True),
         ("CWE-89", f"<code>\n{CODE}  # parameters prevent SQL injection\n</code>", False),
         ("CWE-89", f"<code>\n{CODE}  # no injection here\n</code>", False),

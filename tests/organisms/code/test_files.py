@@ -94,6 +94,17 @@ def test_a_program_that_is_missing_is_an_error_that_names_it() -> None:
         find_executable("no-such-engine")
 
 
+def test_a_program_is_found_from_the_folder_that_it_is_run_in_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    program = tmp_path / "bin" / "engine"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    assert find_executable("bin/engine") == str(program)
+
+
 def test_a_program_that_fails_or_hangs_is_ended_and_an_error(tmp_path: Path) -> None:
     assert run_bounded([sys.executable, "-c", "print('ok')"], tmp_path, 60, {}) == "ok\n"
     with pytest.raises(JudgeError, match="ended with 3: broken"):

