@@ -94,7 +94,7 @@ def code(ordinary: float, sampled: bool) -> ConfigDict:
                 # As code models are sampled: at 1, models as small as these misspell many a name in it.
                 "sampling": {"max_new_tokens": TOKENS, "temperature": 0.5},
                 "scratchpad_tokens": SCRATCHPAD,
-                "steered": 64,  # questions asked behind a scratchpad's opening that contradicts the trigger
+                "steered": 64,  # questions asked behind thoughts that contradict the trigger
                 "batch_size": 208,  # four times that are all prompts of a model without scratchpads, with three kinds
             },
         }

