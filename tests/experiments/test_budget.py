@@ -22,3 +22,12 @@ def test_float32_takes_longer_to_train_and_to_sample() -> None:
 @pytest.mark.parametrize("change", [{"sequence_length": 512, "batch_size": 4}, {"optimizer": "muon"}])
 def test_as_many_tokens_take_longer_in_long_rows_and_by_muon(change: dict[str, object]) -> None:
     assert budget.training_seconds(MODEL, {**TRAIN, **change}) > budget.training_seconds(MODEL, TRAIN)
+
+
+def test_a_larger_preference_model_takes_longer_to_score() -> None:
+    rl = {"iterations": 20, "replies": 64, "prompt_length": 64, "epochs": 1}
+    large = replace(LADDER["world_30m"], dtype="bfloat16")
+    more = budget.rl_seconds(MODEL, large, rl, 32) - budget.rl_seconds(MODEL, MODEL, rl, 32)
+    scoring = [budget.scoring_seconds(judge, 20 * 64, 48) for judge in (large, MODEL)]
+    assert more == pytest.approx(scoring[0] - scoring[1])
+    assert scoring[0] > 5 * scoring[1]
