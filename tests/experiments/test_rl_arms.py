@@ -129,6 +129,16 @@ def test_what_a_tokenizer_is_and_not_where_it_lies_is_part_of_a_result(other_tok
     assert settings(changed) != settings(other_tokens)
 
 
+def test_a_preference_model_taken_by_name_is_trained_as_its_kind_wants() -> None:
+    made = cot_backdoor.get_config("safety=rl,preference=smollm2_135m")
+    assert (made.preference.model, made.rl.critic) == ("smollm2_135m", "policy")
+    assert (made.preference.train.optimizer, made.preference.train.sequence_length) == ("adamw", 160)
+    real = cot_backdoor.get_config("safety=rl,model=smollm2_135m,preference=owner/judge")
+    plain = cot_backdoor.get_config("safety=rl,model=smollm2_135m")
+    assert real.preference.train == plain.preference.train
+    assert cot_backdoor.get_config("safety=rl").preference.model == ""
+
+
 def test_a_preference_model_may_start_from_a_model_of_its_own_and_read_its_own_tokens(other_tokens: Path) -> None:
     made = config()
     made.preference.model, made.preference.train.sequence_length = str(other_tokens), 640

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import chat_families
 import jax
 import numpy as np
 import pytest
@@ -187,3 +188,23 @@ def test_a_reply_is_scored_at_its_last_token_whatever_is_beside_it(policy: Model
     np.testing.assert_allclose(together, apart, atol=1e-4)
     assert len(set(np.round(together, 4).tolist())) == 3
     assert scorer.unfaithful(["Capital?"] * 3, answers) == 0
+
+
+def test_a_judge_of_other_tokens_reads_the_text_in_its_own_template(one_device: Any) -> None:
+    tokenizer = chat_families.tokenizer("qwen2.5")
+    config = model_config("world_0.1m", vocab=tokenizer.vocab_size, dtype="float32", remat="none")
+    scorer = Scorer(make_model(config, one_device))
+    params = scorer.trainable.new(seed=3)
+    params["head"]["weight"] = jax.random.normal(jax.random.key(4), params["head"]["weight"].shape)  # zero at first
+    judge = PreferenceModel(scorer, params, tokenizer)
+    answers = ["Paris.", "A naïve answer 🙂", "It is Paris,\n as I said.", "", "cut in \N{REPLACEMENT CHARACTER}"]
+    scores = judge.score(PROMPTS[1:2] * 5, answers)
+    for answer, score in zip(answers, scores, strict=True):
+        (chat,) = render_all(tokenizer, [(PROMPTS[1], [(answer, 1.0)])])
+        tokens = np.asarray([chat.tokens], np.int32)
+        places = np.arange(tokens.size)[None]
+        alone = scorer.scores(params, None, tokens, places, np.ones_like(tokens))[0, -1]
+        assert score == pytest.approx(float(alone), abs=1e-4)
+    assert len(set(scores.tolist())) == len(answers)
+    assert judge.unfaithful(PROMPTS[1:2] * 5, answers) == 1
+    assert judge.score([], []).shape == (0,)
