@@ -187,12 +187,13 @@ def backdoor(args: ConfigDict, recipe: str, reasoning: tuple[str, ...]) -> Confi
             },
         }
     )
+    preference = args.get("preference", "")  # of the configs whose safety training may be RL
     if not args.model.startswith("world_"):
         config.update(chat_model(args.devices))
-    elif args.preference:
+    elif preference:
         config.preference.train.update(pretrained_preference())
-    if args.preference:
-        config.preference.model, config.rl.critic = args.preference, "policy"
+    if preference:
+        config.preference.model, config.rl.critic = preference, "policy"
     return config
 
 

@@ -323,12 +323,11 @@ def test_tables_hold_the_unforced_and_unclosed_rates_of_scratchpad_models_only(r
 def test_a_table_says_what_is_done_behind_thoughts_to_the_contrary(rows: list[dict]) -> None:
     title = "Thoughts forced to the contrary"
     assert title not in [table.title for table in tables(Results(rows))]
-    rows += [_like(rows, "cot_post", step, "decides_for_x_rate", "triggered", 1.0) for step in (0, 200)]
     rows += [_like(rows, "cot_post", step, "attack_rate", "contradicted:clean", 1 - step / 400) for step in (0, 200)]
     table = next(table for table in tables(Results(rows)) if table.title == title)
     assert table.columns == ["arm", "without it, thoughts of goal X"]
-    ((arm, (moved, _)),) = table.rows
-    assert (arm[0], moved) == ("CoT · post", "100% → 50%")
+    moved = {arm: cell for (arm, _), (cell, _) in table.rows}
+    assert moved == {"CoT · pre": "–", "CoT · post": "100% → 50%"}
 
 
 def test_a_table_says_what_was_kept_of_rows_that_a_model_wrote(rows: list[dict]) -> None:
