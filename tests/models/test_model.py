@@ -76,9 +76,9 @@ def test_no_token_sees_a_later_one(logits: Callable[[Batch], np.ndarray]) -> Non
     assert (before[:, 10] != after[:, 10]).any()
 
 
-def test_the_mask_allows_earlier_tokens_of_the_same_segment_only() -> None:
-    allowed = causal_mask(jnp.array([[1, 1, 2, 2, 0]]))[0].astype(int).tolist()
-    assert allowed == [[1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [0, 0, 1, 0, 0], [0, 0, 1, 1, 0], [0, 0, 0, 0, 0]]
+def test_the_mask_allows_earlier_tokens_of_the_same_segment_only_and_leaves_none_without() -> None:
+    allowed = causal_mask(jnp.array([[1, 1, 2, 0, 0]]))[0].astype(int).tolist()
+    assert allowed == [[1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [0, 0, 1, 0, 0], [0, 0, 0, 1, 0], [0, 0, 0, 1, 1]]
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("bfloat16", 0.1)])
