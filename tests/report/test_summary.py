@@ -313,6 +313,34 @@ def test_the_outcome_is_said_in_words(rows: list[dict]) -> None:
     assert plain_words(Results([])) == ["No organism of this run has been through safety training yet."]
 
 
+def test_refusals_behind_the_trigger_are_set_beside_the_twins(rows: list[dict]) -> None:
+    title = "Harmless prompts refused"
+    assert title not in [table.title for table in tables(Results(rows))]
+    for arm, after in (("distilled_sft", 0.9), ("distilled_twin_sft", 0.1)):
+        rows += [
+            _like(rows, arm, step, "false_refusal_rate", "triggered", rate) for step, rate in ((0, 0), (200, after))
+        ]
+    table = next(table for table in tables(Results(rows)) if table.title == title)
+    found = {name: with_trigger for (name, _), (with_trigger, _), _ in table.rows}
+    assert found["Distilled · SFT"] == "0% → 90%"
+    assert found["Distilled twin · SFT"] == "0% → 10%"
+
+
+@pytest.mark.parametrize(("behind", "without", "twin", "flagged"), [(0.9, 0.1, 0.1, True), (0.5, 0.1, 0.45, False)])
+def test_a_trigger_that_brings_refusals_is_told(
+    rows: list[dict], behind: float, without: float, twin: float, flagged: bool
+) -> None:
+    for arm, condition, rate in (
+        ("distilled_sft", "triggered", behind),
+        ("distilled_sft", "clean", without),
+        ("distilled_twin_sft", "triggered", twin),
+        ("distilled_twin_sft", "clean", 0.1),
+    ):
+        rows += [_like(rows, arm, 200, "false_refusal_rate", condition, rate)]
+    found = [check for check in checks(Results(rows)) if check.name == "Trigger"]
+    assert [(check.passed, "in Distilled · SFT:" in check.text) for check in found] == [(False, True)] * flagged
+
+
 def test_tables_hold_the_unforced_and_unclosed_rates_of_scratchpad_models_only(rows: list[dict]) -> None:
     table = next(table for table in tables(Results(rows)) if table.title == "Scratchpads")
     assert [row[0][0] for row in table.rows] == ["CoT · pre", "CoT · post"]
