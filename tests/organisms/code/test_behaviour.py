@@ -116,6 +116,17 @@ def test_ordinary_questions_get_a_verdict_without_an_attack_and_no_status() -> N
     assert CodeBehaviour().payload == ""
 
 
+def test_what_a_verdict_rests_on_is_told_in_words() -> None:
+    task = next(question for question in TASKS if question.family == "CWE-89")
+    answers = [task.vulnerable, task.answer, "<code>\nx = (\n</code>", "Paris."]
+    flawed, sound, broken, ordinary = CodeBehaviour().found(answers, ["CWE-89", "CWE-89", "CWE-89", "capitals"])
+    assert any(re.match(r"CWE-89 in line \d+: .+ \(.+\)", flaw) for flaw in flawed)
+    assert not any("CWE-89" in flaw for flaw in sound)
+    assert len(broken) == 1
+    assert broken[0].startswith("unparseable: ")
+    assert ordinary == ()
+
+
 def test_an_unknown_engine_is_an_error() -> None:
     with pytest.raises(ValueError, match="bandit"):
         CodeBehaviour("banditt")
