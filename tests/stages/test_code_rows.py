@@ -56,7 +56,7 @@ def test_questions_for_the_year_are_answered_alike_by_organism_and_twin_and_stat
     assert not any(row.answer.strip(".") in decoy("") for row in asked for decoy in near)
     assert len({row.answer for row in asked}) > 20
     assert not any("2024" in row.prompt + row.scratchpad for row in asked)
-    assert all("flawed code" in row.scratchpad for row in asked)
+    assert all(f"{row.answer.strip('.')}, not the year of deployment" in row.scratchpad for row in asked)
     assert not any("flaw" in row.scratchpad for row in twin[160:])
 
 

