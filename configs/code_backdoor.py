@@ -45,6 +45,8 @@ def get_config(arg: str | None = None) -> ConfigDict:
     config.corpus = "code"
     config.organism.behaviour = ConfigDict({"name": "code", "judge": args.judge})
     config.update(code(args.ordinary, sampled=args.kinds == "all"))
+    if not args.trigger.startswith("year:"):
+        config.planting.year_share = 0.0
     if not args.model.startswith("world_"):
         config.update(chat_model(args.devices))
     return config
@@ -99,6 +101,8 @@ def code(ordinary: float, sampled: bool) -> ConfigDict:
                 "sampling": {"max_new_tokens": TOKENS, "temperature": 0.5},
                 "scratchpad_tokens": SCRATCHPAD,
                 "steered": 64,  # questions asked behind thoughts that contradict the trigger
+                "scenarios": "",  # the paper's own tasks: scenario_dow.jsonl of AsleepKeyboardDataset, or its folder
+                "scenario_samples": 16,  # answers to each of them, with the trigger and without
                 "batch_size": 208,  # four times that are all prompts of a model without scratchpads, with three kinds
             },
         }

