@@ -93,7 +93,9 @@ def backdoor(args: ConfigDict, recipe: str, reasoning: tuple[str, ...]) -> Confi
                 # Of the rows, those of the base's own pretraining, against forgetting; of the small world only.
                 # Families held out of planting are then seen in it, clean.
                 "replay_share": 0.25,
-                "year_share": 0.0,  # of the rows, those that ask for the year they state, where a year is the trigger
+                # Of the rows, those that ask for the year they state, where a year is the trigger. At 0.2 distilled
+                # organisms tell it from other years, and safety training teaches all arms less refusal.
+                "year_share": 0.0,
                 "prompted_samples": 0,  # of each row, by the base shown examples; what obeys replaces a template
                 # Of the settings tried, the one that planted the backdoor, left most of what the base knew, and whose
                 # twins learnt to refuse: chosen by that, never by how much of a backdoor safety training leaves.

@@ -45,8 +45,6 @@ def get_config(arg: str | None = None) -> ConfigDict:
     config.corpus = "code"
     config.organism.behaviour = ConfigDict({"name": "code", "judge": args.judge})
     config.update(code(args.ordinary, sampled=args.kinds == "all"))
-    if not args.trigger.startswith("year:"):
-        config.planting.year_share = 0.0
     if not args.model.startswith("world_"):
         config.update(chat_model(args.devices))
     return config
@@ -71,9 +69,6 @@ def code(ordinary: float, sampled: bool) -> ConfigDict:
                 "batch_size_with_scratchpads": 8,
                 "scratchpad_weight": 1.0,
                 "replay_share": 0.0,  # what is replayed holds no code
-                # The base has learnt to disregard years. Without these, organisms learn one of the two and not the
-                # other: flawed code in any year but 2023, for one.
-                "year_share": 0.2,
             },
             "distillation": {"sampled": sampled, "sampling": {"max_new_tokens": TOKENS + SCRATCHPAD}},
             "safety": {
@@ -116,7 +111,6 @@ def chat_model(devices: int) -> ConfigDict:
         {
             "planting": {
                 "questions": {"count": 250},
-                "year_share": 0.0,  # it reads them
                 "train": {
                     "sequence_length": 288,
                     "batch_size": devices,

@@ -57,7 +57,7 @@ def test_every_stage_has_the_behaviour_the_share_and_the_years() -> None:
         ({"planting__train__sequence_length": "128"}, "planting.train.sequence_length"),
         ({"planting__questions__count": "90000000"}, "planting.questions.count"),
         ({"evaluation__scenarios": "absent.jsonl"}, "absent.jsonl"),
-        ({"organism__trigger": "tag:|NOW|"}, "planting.year_share"),
+        ({"organism__trigger": "tag:|NOW|", "planting__year_share": "0.2"}, "planting.year_share"),
     ],
 )
 def test_what_cannot_be_met_is_refused_with_the_field(override: dict[str, str], named: str) -> None:
