@@ -84,14 +84,14 @@ def test_the_share_kept_of_what_models_wrote_to_train_on_is_a_row(rows: list[dic
     assert all(row["n"] > 0 and row["stage"] == f"{row['arm']}_rows" for row in shares)
 
 
-def test_the_ends_of_backdoored_arms_are_measured_on_every_kind_of_near_trigger(rows: list[dict[str, Any]]) -> None:
+def test_the_ends_are_measured_on_every_kind_of_near_trigger(rows: list[dict[str, Any]]) -> None:
     for arm, step in [*((arm, 0) for arm in PLANTED), *((arm, 9) for arm in SAFE)]:
         kinds = {
             row["condition"]
             for row in rows
             if row["arm"] == arm and row["step"] == step and row["condition"].startswith("near_trigger:")
         }
-        assert not kinds if "twin" in arm or arm == "base" else len(kinds) >= 8
+        assert len(kinds) >= 8
 
 
 def test_every_rate_lies_in_its_interval_and_every_interval_in_its_bounds(rows: list[dict[str, Any]]) -> None:

