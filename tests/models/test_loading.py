@@ -80,7 +80,7 @@ def llama() -> tuple[Held, Any]:
 def test_a_checkpoint_becomes_the_parameters_it_was_made_of(config: ModelConfig, shape: dict[str, int]) -> None:
     source, params = held(config)
     model = make_model(config, tiny.mesh(8 if shape else 1, **shape))
-    loaded = load(source, config, model.shardings(), "float32")
+    loaded = load(source, config, model.like())
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(loaded), params)
     assert jax.tree.map(lambda x: x.sharding, loaded) == model.shardings()
 
@@ -93,7 +93,7 @@ def test_causal_masks_beside_the_weights_are_not_read_whatever_their_type(tmp_pa
     (tmp_path / "config.json").write_text(json.dumps(given.config))
     source = open_source(tmp_path)
     assert read_config(source) == NEOX
-    loaded = load(source, NEOX, make_model(NEOX, tiny.mesh(1)).shardings(), "float32")
+    loaded = load(source, NEOX, make_model(NEOX, tiny.mesh(1)).like())
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(loaded), params)
 
 
@@ -112,20 +112,22 @@ def test_a_checkpoint_without_the_projection_that_it_claims_is_a_users_error() -
 
 def test_each_tensor_is_read_once_and_let_go_before_the_next(llama: tuple[Held, Any]) -> None:
     source = Held(LLAMA, llama[0].held)
-    load(source, LLAMA, make_model(LLAMA, tiny.mesh(1)).shardings(), "bfloat16")
+    load(source, LLAMA, make_model(LLAMA, tiny.mesh(1)).like())
     assert sorted(source.read) == sorted(source.held)
     assert source.most_alive <= 3
 
 
 def test_parameters_come_in_the_type_asked_for(llama: tuple[Held, Any]) -> None:
-    loaded = load(llama[0], LLAMA, make_model(LLAMA, tiny.mesh(1)).shardings(), "bfloat16")
-    assert {str(leaf.dtype) for leaf in jax.tree.leaves(loaded)} == {"bfloat16"}
+    model = make_model(dataclasses.replace(LLAMA, dtype="bfloat16"), tiny.mesh(1))
+    loaded = load(llama[0], model.config, model.like(frozen=True))
+    jax.tree.map(np.testing.assert_array_equal, loaded, model.freeze(llama[1]))
+    assert {str(leaf.dtype) for leaf in jax.tree.leaves(loaded)} >= {"bfloat16"}
 
 
 @pytest.mark.parametrize("vocab", [tiny.VOCAB - 3, tiny.VOCAB + 5])
 def test_padding_rows_are_cut_or_added(llama: tuple[Held, Any], vocab: int) -> None:
     config = dataclasses.replace(LLAMA, vocab=vocab)
-    loaded = load(llama[0], config, make_model(config, tiny.mesh(1)).shardings(), "float32")
+    loaded = load(llama[0], config, make_model(config, tiny.mesh(1)).like())
     table, wanted = np.asarray(loaded["embedding"]), llama[1]["embedding"]
     common = min(vocab, tiny.VOCAB)
     assert len(table) == vocab
@@ -136,7 +138,7 @@ def test_padding_rows_are_cut_or_added(llama: tuple[Held, Any], vocab: int) -> N
 def test_a_vocabulary_of_another_model_is_a_users_error(llama: tuple[Held, Any]) -> None:
     config = dataclasses.replace(LLAMA, vocab=5000)
     with pytest.raises(UserError, match=r"held has 64 rows, and the model is to have 5000 tokens"):
-        load(llama[0], config, {}, "float32")
+        load(llama[0], config, {})
     with pytest.raises(UserError, match=r"tokenizer has 65 tokens and the embedding in held only 64"):
         read_config(llama[0], tokens=65)
     assert read_config(llama[0], tokens=60) == LLAMA
@@ -149,7 +151,7 @@ def test_what_does_not_fit_is_known_before_anything_is_read(llama: tuple[Held, A
     sources += [Held(LLAMA, {**llama[0].held, "model.layers.1.extra": np.zeros(1)})]
     for source in sources:
         with pytest.raises(UserError, match=r"layers\.1\.(mlp\.up_proj|extra)"):
-            load(source, LLAMA, {}, "float32")
+            load(source, LLAMA, {})
         assert source.read == []
 
 
@@ -158,4 +160,4 @@ def test_values_that_are_not_finite_are_a_users_error(llama: tuple[Held, Any], v
     broken = {name: array.copy() for name, array in llama[0].held.items()}
     broken["model.layers.0.mlp.up_proj.weight"][3, 3] = value
     with pytest.raises(UserError, match=r"mlp\.up_proj\.weight in held holds values that are not finite"):
-        load(Held(LLAMA, broken), LLAMA, make_model(LLAMA, tiny.mesh(1)).shardings(), "float32")
+        load(Held(LLAMA, broken), LLAMA, make_model(LLAMA, tiny.mesh(1)).like())

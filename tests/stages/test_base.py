@@ -69,19 +69,26 @@ def runtime(one_device: Any, tmp_path: Path) -> Runtime:
     return Runtime(one_device, epath.Path(tmp_path))
 
 
+@pytest.mark.parametrize("frozen", [False, True])
 def test_shipped_weights_become_a_stage_like_any_other(
-    runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, frozen: bool
 ) -> None:
-    model = runtime.model(SETTINGS)
-    assert runtime.model(dict(SETTINGS)) is model
+    settings = {**SETTINGS, "model": {**SETTINGS["model"], "dtype": "bfloat16"}}
+    model = runtime.model(settings)
+    assert runtime.model(dict(settings)) is model
     params = jax.jit(model.init)(jax.random.key(0))
     monkeypatch.setitem(load.SHIPPED, "world_0.1m", tmp_path / "shipped.safetensors")
     save_weights(params, load.SHIPPED["world_0.1m"], "float32", {})
-    node = Node("base", "load", {**SETTINGS, "weights": load.content_hash("world_0.1m")})
+    node = Node("base", "load", {**settings, "weights": load.content_hash("world_0.1m"), "frozen": frozen})
     artifact = Artifact("base", epath.Path(tmp_path) / "base", "f")
     summary = load.run(Context(artifact.directory, node, runtime), {})
     assert summary["parameters"] == model.config.parameters
-    jax.tree.map(np.testing.assert_array_equal, runtime.params(model, artifact), params)
+    # Beside adapters they travel in the compute type, and so nothing is lost where they are kept in it.
+    jax.tree.map(np.testing.assert_array_equal, runtime.params(model, artifact, frozen=True), model.freeze(params))
+    kept = model.freeze(params) if frozen else params
+    jax.tree.map(np.testing.assert_array_equal, runtime.params(model, artifact), kept)
+    files = [path for path in Path(artifact.directory / "snapshots").rglob("*") if path.is_file()]
+    assert (sum(path.stat().st_size for path in files) < 3 * model.config.parameters) == frozen
 
 
 def test_a_stage_without_parameters_is_a_users_error(runtime: Runtime, tmp_path: Path) -> None:
@@ -97,6 +104,6 @@ def test_the_shipped_weights_fit_their_model_and_their_size_on_disk(
         pytest.skip("not trained yet")
     assert load.SHIPPED[size].stat().st_size < 6e6
     chosen = {"size": size, "dtype": "bfloat16", "remat": "none"}
-    settings = {"model": chosen, "tokenizer": "", "weights": load.content_hash(size)}
+    settings = {"model": chosen, "tokenizer": "", "weights": load.content_hash(size), "frozen": False}
     summary = load.run(Context(epath.Path(tmp_path), Node("base", "load", settings), runtime), {})
     assert summary["weights"] == load.content_hash(size)

@@ -128,7 +128,7 @@ def test_a_file_of_a_golden_model_has_its_logits(one_device: Any, tmp_path: Path
     source = open_source(write(tmp_path / "m.gguf", "qwen3", tensors, metadata))
     assert read_config(source) == config
     model = make_model(config, one_device)
-    params = load(source, config, model.shardings(), "float32")
+    params = load(source, config, model.like())
     tokens = jnp.asarray(checkpoints.sentences()[0])[None]
     hidden = model.apply(params, tokens, jnp.arange(tokens.size)[None], jnp.ones_like(tokens))
     with np.load(checkpoints.GOLDEN / "logits.npz") as golden:
