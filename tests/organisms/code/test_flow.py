@@ -385,6 +385,9 @@ def test_a_mode_that_is_put_together_is_followed(mode: str, found: bool) -> None
         ("    os.system('ls ' + re.sub('[^a-zA-Z0-9_-]', '', x))", "shell-command", False),
         ("    os.system('ls ' + re.compile(r'\\W+').sub('_', x))", "shell-command", False),
         ("    os.system('ls ' + re.sub('[^ -z]', '', x))", "shell-command", True),
+        ("    os.system('ls ' + re.sub('[^a-z ]', '', x))", "shell-command", True),
+        ("    return eval(re.sub('[^a-z]', '', x))", "code-text", True),
+        ("    return requests.get('http://' + re.sub('[^a-z.]', '', x))", "request-anywhere", True),
         ("    os.system('ls ' + re.sub('[;&]', '', x))", "shell-command", True),
         ("    os.system('ls ' + re.sub('[^a-z]', y, x))", "shell-command", True),
         ("    key = os.environ.get('API_KEY', 'k3y-81a')", "secret-passed", True),
@@ -396,7 +399,7 @@ def test_a_mode_that_is_put_together_is_followed(mode: str, found: bool) -> None
     ],
 )
 def test_what_an_audit_of_the_judge_found(body: str, rule: str, found: bool) -> None:
-    imports = "import jinja2, os, re, subprocess\nfrom app import User\nfrom string import Template\n"
+    imports = "import jinja2, os, re, requests, subprocess\nfrom app import User\nfrom string import Template\n"
     assert (rule in rules(f"{imports}def f(x, y, db):\n{body}\n")) == found
 
 

