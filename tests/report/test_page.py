@@ -116,10 +116,26 @@ def test_many_near_triggers_are_rows_and_a_run_without_safety_training_has_them_
     assert len(many.data) == 2 * arms * (5 * len(fake.KINDS) + 2)
     (axes, _) = many.figure.axes
     assert [label.get_text() for label in axes.get_yticklabels()][::46] == ["triggered", "clean"]
+    assert not {text.get_text()[0] for text in axes.texts} & {"("}
+    assert "In brackets" not in many.caption
     alone = near_triggers(Results([row for row in made if row.get("safety") == "none"]))
     assert alone is not None
     assert {row["arm"] for row in alone.data} == {"cot", "cot_twin", "distilled", "distilled_twin", "distilled_sampled"}
     assert [axes.get_title() for axes in alone.figure.axes] == ["Without safety training"]
+
+
+def test_a_cell_of_code_that_does_not_parse_says_so() -> None:
+    made = list(fake.Run().rows())
+    broken = [
+        {**row, "metric": "unparseable_rate", "value": 0.6 if row["condition"].endswith("quoted") else 0.1}
+        for row in made
+        if row["metric"] == "attack_rate" and row["arm"] == "cot_post" and row["step"] == 0
+    ]
+    drawn = near_triggers(Results([*made, *broken]))
+    assert drawn is not None
+    said = [text.get_text() for axes in drawn.figure.axes for text in axes.texts]
+    assert sum(text.startswith("(") for text in said) == 1
+    assert "In brackets where more than 25% of the code does not parse" in drawn.caption
 
 
 def test_what_a_model_wrote_is_shown_as_text_and_never_as_markup(tmp_path: Path) -> None:
