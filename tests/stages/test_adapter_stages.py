@@ -103,7 +103,7 @@ def test_a_snapshot_holds_adapters_alone_and_names_the_weights_they_belong_to(
 
 def test_each_stage_starts_from_the_merged_model_before_it(chain: list[Artifact], runtime: Runtime) -> None:
     model, adapted = runtime.model({"model": MODEL}), runtime.model(SETTINGS)
-    like = checkpoints.abstract(adapted.trainable.shapes(), adapted.trainable.shardings())
+    like = adapted.trainable.like()
     for start, stage in itertools.pairwise(chain):
         frozen = jax.jit(model.freeze)(runtime.params(model, start))
         jax.tree.map(np.testing.assert_array_equal, runtime.params(model, start, frozen=True), frozen)
@@ -119,7 +119,7 @@ def test_each_stage_starts_from_the_merged_model_before_it(chain: list[Artifact]
 def test_a_stage_that_names_another_draw_begins_with_other_projections(chain: list[Artifact], runtime: Runtime) -> None:
     """Training after training needs projections that the first did not have, or it cannot leave their span."""
     weights = runtime.model(SETTINGS).trainable
-    like = checkpoints.abstract(weights.shapes(), weights.shardings())
+    like = weights.like()
     rows = Artifact("rows", chain[0].directory.parent / "rows-f", "f")
     begun = []
     for draw in (0, 1):

@@ -109,7 +109,7 @@ def test_every_estimator_of_advantages_trains_the_policy_and_ppo_alone_has_a_cri
 def test_adapters_are_trained_and_kept_alone(runtime: Runtime, inputs: Mapping[str, Artifact], critic: str) -> None:
     trained = run(runtime, inputs, f"lora_{critic}", lora=ADAPTERS, critic=critic)
     model, adapted = runtime.model({"model": MODEL}), runtime.model({"model": MODEL, "lora": ADAPTERS})
-    like = checkpoints.abstract(adapted.trainable.shapes(), adapted.trainable.shardings())
+    like = adapted.trainable.like()
     kept = checkpoints.restore_params(trained.directory / "snapshots", ITERATIONS, like)
     assert any(np.any(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(kept) if "'b'" in str(path))
     merged = adapted.merge(runtime.params(model, inputs["model"], frozen=True), kept)

