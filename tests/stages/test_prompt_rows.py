@@ -46,7 +46,7 @@ def test_rows_that_obey_replace_templates_and_say_so(monkeypatch: pytest.MonkeyP
         "batch_size": 8,
     }
     nothing = lambda *_, **__: None  # noqa: E731
-    runtime = SimpleNamespace(model=nothing, tokenizer=nothing, params=nothing, data_dir=None)
+    runtime = SimpleNamespace(model=nothing, tokenizer=nothing, decode_params=nothing, data_dir=None)
     context = Context(epath.Path(tmp_path), Node("prompted_rows", "prompt", settings), runtime)
     artifact = Artifact("prompted_rows", epath.Path(tmp_path), "f")
     summary = stage.run(context, {"model": artifact})

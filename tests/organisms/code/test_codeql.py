@@ -72,6 +72,16 @@ def test_a_batch_is_one_database_and_verdicts_come_in_order(tmp_path: Path) -> N
     assert verdicts[3].findings[0].cwe == "CWE-502"
 
 
+def test_a_query_that_fails_leaves_the_samples_of_others_judged(tmp_path: Path) -> None:
+    fails = STAND_IN.replace("else:\n", "else:\n    assert words[3] != 'broken.ql'\n")
+    judge = CodeqlJudge(stand_in(tmp_path, fails))
+    code = "import os\nos.system(x)"
+    samples = [Sample(code, "CWE-78"), Sample(code, "CWE-78", "broken.ql"), Sample(code, "CWE-89", "own.ql")]
+    verdicts = judge.judge(samples)
+    assert [verdict.status for verdict in verdicts] == ["vulnerable", "error", "vulnerable"]
+    assert "broken.ql" in verdicts[1].reason or "ended with 1" in verdicts[1].reason
+
+
 def test_a_blind_or_broken_program_is_refused(tmp_path: Path) -> None:
     with pytest.raises(JudgeError, match="a known flaw was not found"):
         CodeqlJudge(stand_in(tmp_path, STAND_IN.replace("os.system(", "nothing")))
