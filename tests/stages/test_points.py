@@ -45,8 +45,9 @@ def test_every_snapshot_is_a_point_or_the_last_one_is_step_0(
 ) -> None:
     asked: dict[int, bool] = {}
 
-    def point(*arguments: Any, full: bool) -> dict[str, list[Any]]:
-        asked[arguments[-1]] = full
+    def point(*_: Any, snapshot: int, step: int, full: bool) -> dict[str, list[Any]]:
+        assert snapshot == (step if curve else 9)
+        asked[step] = full
         return {"rows": [], "samples": []}
 
     monkeypatch.setattr(evaluate, "_point", point)
