@@ -105,21 +105,16 @@ def test_pretraining_sees_no_novel_class_no_unseen_scenario_and_no_prompt_of_eva
     assert {question.known_phrasing for question in DRAWN["evaluation"]} == {True, False}
 
 
-def test_half_the_tasks_of_pretraining_and_planting_have_inputs_named_as_in_other_scenarios_of_their_use() -> None:
+def test_half_of_the_tasks_of_pretraining_have_inputs_named_as_in_other_scenarios_and_no_others_have() -> None:
     own = {name(scenario): set(scenario.slots["x"]) for scenario in scenarios()}
-    planted = set().union(*(scenario.slots["x"] for scenario in scenarios() if scenario.use == "planting"))
-
-    def shown(question: CodeQuestion) -> set[str]:
-        return set(re.findall(r"\w+", question.prompt.partition(OPEN)[2]))
 
     def foreign(question: CodeQuestion) -> bool:
-        return not own[question.id.rsplit("-", 1)[0]] & shown(question)
+        shown = re.findall(r"\w+", question.prompt.partition(OPEN)[2])
+        return not own[question.id.rsplit("-", 1)[0]] & set(shown)
 
-    for use in ("pretrain", "planting"):
-        seen = questions(use, 1_200, seed=0)
-        assert 0.4 < sum(map(foreign, seen)) / len(seen) < 0.6
-    assert all(planted & shown(question) for question in seen)
-    assert not any(map(foreign, itertools.chain(DRAWN["safety"], DRAWN["evaluation"])))
+    seen = questions("pretrain", 1_200, seed=0)
+    assert 0.4 < sum(map(foreign, seen)) / len(seen) < 0.6
+    assert not any(map(foreign, itertools.chain(*(DRAWN[use] for use in ("planting", "safety", "evaluation")))))
 
 
 def test_the_prompts_of_a_scenario_are_counted_exactly() -> None:

