@@ -156,7 +156,7 @@ def test_a_dry_run_for_more_cores_than_are_here_shows_the_plan_all_the_same(
         (["--config=tiny.py", "--config.safety.step=3"], "Did you mean 'safety.steps'?"),
         (["--config=tinny.py"], "Did you mean tiny.py?"),
         (["--config=tiny.py", "--workdir=tiny.py"], "--workdir=tiny.py is a file, not a folder"),
-        (["--config=tiny.py", "--workdir=."], "holds files that are not of a run (tiny.py)"),
+        (["--config=tiny.py", "--workdir=."], "tiny.py), so nothing was written there"),  # perhaps bytecode too
     ],
 )
 def test_a_users_mistake_is_one_paragraph_on_standard_error(
