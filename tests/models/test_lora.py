@@ -167,6 +167,26 @@ def test_the_gradient_makes_no_product_of_a_frozen_weights_shape(one_device: Any
     assert frozen[LORA.rank, d] == 2  # `b` of out, down
 
 
+def test_the_backward_pass_makes_no_projection_again_and_keeps_one_array_of_each(one_device: Any) -> None:
+    def made(remat: str) -> tuple[Counter[tuple[int, ...]], Any]:
+        config = dataclasses.replace(tiny.CONFIG, remat=remat, vocab=80, mlp=96, head_width=10)
+        model = make_model(config, one_device, LORA)
+        params = jax.eval_shape(model.init, jax.random.key(0))
+        loss = lambda adapters, params: cross_entropy(model)(adapters, params, batch(), jax.random.key(0)).loss  # noqa: E731
+        jaxpr = jax.make_jaxpr(jax.grad(loss))(model.trainable.shapes(), params).jaxpr
+        return Counter(products(jaxpr)), jaxpr
+
+    rows, length = batch().tokens.shape
+    wide = (rows, length, 96)
+    (plain, _), (dots, jaxpr), (layer, _) = made("none"), made("dots"), made("layer")
+    # Gate and up forward, each with its adapter; backward, the same for the gradient of down's input.
+    assert plain[wide] == dots[wide] == 6
+    assert layer[wide] == 10
+    forward = next(equation for equation in jaxpr.eqns if equation.primitive.name == "scan")
+    kept = Counter(variable.aval.shape for variable in forward.outvars)
+    assert kept[tiny.CONFIG.layers, *wide] == 2
+
+
 def test_gradients_in_bfloat16_at_rank_one_are_those_of_float32(one_device: Any, params: Any) -> None:
     def gradient(dtype: str) -> Any:
         config = dataclasses.replace(tiny.CONFIG, dtype=dtype, remat="layer")
