@@ -24,7 +24,7 @@ def run(arguments: Sequence[str], call: Call | None = None) -> list[Measured]:
         "rl",
         "Time one iteration of PPO beside transformers' on torch; tokens are those that are drawn.",
         batch="64",
-        ours="bfloat16:layer,float32",
+        ours="bfloat16:dots,float32:dots",
     )
     made.set_defaults(shape="world_1.5m")
     made.add_argument("--prompt", type=int, default=32, metavar="N", help="tokens in a prompt [32]")

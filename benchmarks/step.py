@@ -30,7 +30,7 @@ def job(options: Namespace, dtype: str, steps: int) -> tuple[Contender, dict[str
     if options.shape not in SHAPES:
         raise UserError(f"--shape={options.shape} is unknown. {suggestion(options.shape, SHAPES)}")
     check_counts({"batch": options.batch, "length": options.length, "rounds": options.rounds})
-    contender = Contender(OURS, dtype)
+    contender = Contender(OURS, dtype, "dots")  # as the configs have it
     made = {"task": "train", "shape": options.shape, "config": dataclasses.asdict(SHAPES[options.shape])}
     made |= {"batch": options.batch, "length": options.length, "steps": steps, "warmup": 1, "repeats": 3}
     return contender, {**made, "dtype": contender.dtype, "remat": contender.remat}

@@ -18,7 +18,7 @@ def run(arguments: Sequence[str], call: Call | None = None) -> list[Measured]:
         "train",
         "Time our train step beside transformers' on torch.",
         batch="8",
-        ours="bfloat16:layer,bfloat16,float32",
+        ours="bfloat16:dots,bfloat16:layer,float32:dots",
     )
     made.add_argument("--length", type=int, default=128, metavar="N", help="tokens in a row [128]")
     made.add_argument("--steps", type=int, default=2, metavar="N", help="optimizer steps in a repetition [2]")

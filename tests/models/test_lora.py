@@ -140,7 +140,7 @@ def products(jaxpr: Any) -> Iterator[tuple[int, ...]]:
             yield from products(inner)
 
 
-@pytest.mark.parametrize("remat", ["none", "layer"])
+@pytest.mark.parametrize("remat", ["none", "dots", "layer"])
 def test_the_gradient_makes_no_product_of_a_frozen_weights_shape(one_device: Any, remat: str) -> None:
     config = dataclasses.replace(tiny.CONFIG, remat=remat, vocab=80, mlp=96, head_width=10)  # no two sides alike
     model = make_model(config, one_device, LORA)
