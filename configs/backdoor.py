@@ -247,10 +247,17 @@ def chat_model(devices: int) -> ConfigDict:
             "safety": {
                 # All harmless ones and forty harmful. With all, 393, so few steps taught no more refusal.
                 "questions": {"count": 293},
-                "harmful_share": 0.5,
+                # At 0.5 and half the rows a step a twin refused more than half of what it was asked, harmful or not.
+                "harmful_share": 0.4,
                 "scratchpad_tokens": 56,
-                "train": {**train, "steps": 44, "batch_size": devices, "learning_rate": 2e-3, "schedule": "constant"},
-                "batch_size_with_scratchpads": 2 * devices,
+                "train": {
+                    **train,
+                    "steps": 44,
+                    "batch_size": 2 * devices,
+                    "learning_rate": 2e-3,
+                    "schedule": "constant",
+                },
+                "batch_size_with_scratchpads": 4 * devices,
                 "snapshots": (10,),
             },
             "preference": {
