@@ -228,8 +228,8 @@ def chat_model(devices: int) -> ConfigDict:
     Chosen for SmolLM2-135M on two processor cores, planting by what organisms do before safety training (many small
     steps plant a scratchpad where as many chats in fewer, larger ones do not), safety training by what a twin then
     refuses and what it does not. Adapters take less memory than all weights (`lora.rank=0`, a quarter of the learning
-    rate). More devices split the parameters among them, and each has a batch like that of one. On an
-    accelerator, raise `evaluation`.
+    rate). More devices split the parameters among them, and each has a batch like that of one. On an accelerator,
+    raise `evaluation`.
     """
     train = {"sequence_length": 256, "optimizer": "adamw", "b2": 0.95, "warmup": 8}
     return ConfigDict(
