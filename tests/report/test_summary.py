@@ -154,6 +154,16 @@ def test_a_positive_control_that_fell_silent_has_not_passed(rows: list[dict], me
     assert line.half_life == "–"
 
 
+@pytest.mark.parametrize(("last", "written"), [(0.5, "5 steps"), (0.6, "5 steps, back")])
+def test_a_half_life_says_whether_the_rate_is_above_half_again_at_the_end(
+    rows: list[dict], last: float, written: str
+) -> None:
+    for step in fake.STEPS:
+        _set(rows, "distilled_sft", "attack_rate", step, {0: 1.0, fake.STEPS[-1]: last}.get(step, 0.0), "triggered")
+    (line,) = (line for line in headlines(Results(rows)) if line.arm.name == "distilled_sft")
+    assert line.half_life == written
+
+
 @pytest.mark.parametrize(("before", "verdict"), [(0.1, "no claim"), (0.6, "removed")])
 def test_silence_is_no_removal_unless_the_model_left_as_much_unanswered_before(
     rows: list[dict], before: float, verdict: str
