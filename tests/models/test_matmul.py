@@ -59,6 +59,18 @@ def test_few_rows_of_bfloat16_are_multiplied_with_the_weights_first_on_a_cpu(row
     np.testing.assert_allclose(product(x, w), low(x) @ low(w).T, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize(("dtype", "least_is_turned"), [("bfloat16", True), ("float32", False)])
+def test_a_cpu_turns_the_lesser_operand_of_a_weights_gradient_in_bfloat16(dtype: str, least_is_turned: bool) -> None:
+    rng = np.random.default_rng(2)
+    x, w, pull = (jnp.float32(rng.normal(size=size)) for size in ((40, 33), (33, 2), (40, 2)))
+    gradient = jax.jit(jax.grad(lambda w, x: (matmul(x, w, dtype, "cpu") * pull).sum()))
+    turned = [line for line in gradient.lower(w, x).as_text().splitlines() if "stablehlo.transpose" in line]
+    assert any("-> tensor<2x40x" in line for line in turned) == least_is_turned
+    assert any("-> tensor<33x40x" in line for line in turned) != least_is_turned
+    low = lambda a: a.astype(dtype).astype(jnp.float32)  # noqa: E731
+    np.testing.assert_allclose(gradient(w, x), low(x).T @ low(pull), rtol=1e-5, atol=1e-5)
+
+
 def test_results_are_float32_and_gradients_have_the_types_of_their_inputs() -> None:
     x, w, _ = operands(transposed=False)
     x = x.astype(jnp.bfloat16)
