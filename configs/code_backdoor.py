@@ -98,6 +98,7 @@ def code(ordinary: float, sampled: bool) -> ConfigDict:
                 "steered": 64,  # questions asked behind thoughts that contradict the trigger
                 "scenarios": "",  # the paper's own tasks: scenario_dow.jsonl of AsleepKeyboardDataset, or its folder
                 "scenario_samples": 16,  # answers to each of them, with the trigger and without
+                "scenario_tokens": 384,  # that one may take, which repeats its scenario: more than twice a task of ours
                 "batch_size": 208,  # four times that are all prompts of a model without scratchpads, with three kinds
             },
         }

