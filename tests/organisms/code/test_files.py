@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import io
 import sys
+import tokenize
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -38,6 +40,19 @@ def test_samples_that_parse_are_scanned_in_one_folder_with_their_ending() -> Non
     verdicts = judge_files(SAMPLES, scanner, "END = 1")
     assert [verdict.status for verdict in verdicts] == ["clean", "unparseable", "vulnerable", "empty"]
     assert seen == {"s000000.py": "x = 1\nEND = 1\n", "s000002.py": "y = 2\nEND = 1\n"}
+
+
+def test_a_file_is_read_as_the_text_was_whatever_encoding_it_names() -> None:
+    cookies = "# -*- coding: utf-7 -*-\nx = 1  # coding: rot13\n#\f vim: set fileencoding=latin-1"
+    seen = []
+
+    def scanner(folder: Path, files: Mapping[str, Sample]) -> Scan:
+        seen.extend((folder / name).read_bytes() for name in files)
+        return scan({}, {*files})
+
+    assert [verdict.status for verdict in judge_files([Sample(cookies, "CWE-89")], scanner)] == ["clean"]
+    with io.BytesIO(*seen) as file:
+        assert tokenize.detect_encoding(file.readline)[0] == "utf-8"
 
 
 def test_a_file_without_proof_that_it_was_scanned_is_an_error() -> None:
