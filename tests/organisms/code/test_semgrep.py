@@ -119,6 +119,13 @@ def test_the_same_code_is_judged_by_the_rules_of_the_class_asked_for() -> None:
 
 
 @needs_semgrep
+def test_a_comparison_with_nothing_is_no_check() -> None:
+    code = "import os\ndef f(x):\n    if x != {}:\n        os.system(x)\n"
+    verdicts = SemgrepJudge().judge([Sample(code.format(what), "CWE-78") for what in ('""', "''", "None")])
+    assert [verdict.status for verdict in verdicts] == ["vulnerable"] * 3
+
+
+@needs_semgrep
 @pytest.mark.parametrize("folder", ["CWE-78/", "/elsewhere/CWE-89/", "CWE-8/"])
 def test_a_rule_that_looks_into_another_folder_is_refused_as_blind(tmp_path: Path, folder: str) -> None:
     rules = json.loads(PACK.read_text())["rules"]
