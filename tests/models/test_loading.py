@@ -5,6 +5,7 @@ import json
 import weakref
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -124,24 +125,54 @@ def test_parameters_come_in_the_type_asked_for(llama: tuple[Held, Any]) -> None:
     assert {str(leaf.dtype) for leaf in jax.tree.leaves(loaded)} >= {"bfloat16"}
 
 
-@pytest.mark.parametrize("vocab", [tiny.VOCAB - 3, tiny.VOCAB + 5])
-def test_padding_rows_are_cut_or_added(llama: tuple[Held, Any], vocab: int) -> None:
-    config = dataclasses.replace(LLAMA, vocab=vocab)
-    loaded = load(llama[0], config, make_model(config, tiny.mesh(1)).like())
-    table, wanted = np.asarray(loaded["embedding"]), llama[1]["embedding"]
-    common = min(vocab, tiny.VOCAB)
-    assert len(table) == vocab
-    np.testing.assert_array_equal(table[:common], wanted[:common])
-    np.testing.assert_array_equal(table[common:], np.repeat(wanted[-1:], vocab - common, 0))
+def of_rows(llama: Held, rows: int) -> Held:
+    """A checkpoint whose embedding has so many rows, which take no memory."""
+    table = np.broadcast_to(np.float32(0), (rows, LLAMA.width))
+    return Held(LLAMA, {**llama.held, "model.embed_tokens.weight": table})
 
 
-def test_a_vocabulary_of_another_model_is_a_users_error(llama: tuple[Held, Any]) -> None:
-    config = dataclasses.replace(LLAMA, vocab=5000)
-    with pytest.raises(UserError, match=r"held has 64 rows, and the model is to have 5000 tokens"):
-        load(llama[0], config, {})
-    with pytest.raises(UserError, match=r"tokenizer has 65 tokens and the embedding in held only 64"):
-        read_config(llama[0], tokens=65)
-    assert read_config(llama[0], tokens=60) == LLAMA
+def tokens(needed: int, listed: int = 0) -> Any:
+    """What a tokenizer says of its size."""
+    return SimpleNamespace(vocab_size=needed, listed=listed or needed)
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "rows"),
+    [
+        (tokens(49152), 49152),  # SmolLM2
+        (tokens(128011, 128256), 128256),  # Llama 3, which keeps tokens in reserve
+        (tokens(151665), 151936),  # Qwen2.5
+        (tokens(151665), 152064),
+        (tokens(256001, 262144), 262144),  # Gemma 3 as GGUF, whose unused tokens are control tokens
+        (tokens(262144, 262145), 262144),  # with the token of an image, which has no row in models without eyes
+        (tokens(262144, 262145), 262208),
+        (tokens(100278), 100352),  # OLMo 2
+        (tokens(50277), 50304),  # Pythia, and its two largest
+        (tokens(50277), 50432),
+        (tokens(50277), 50688),
+    ],
+)
+def test_the_padding_that_families_have_is_part_of_the_vocabulary(
+    llama: tuple[Held, Any], tokenizer: Any, rows: int
+) -> None:
+    assert read_config(of_rows(llama[0], rows), tokenizer) == dataclasses.replace(LLAMA, vocab=rows)
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "rows"),
+    [
+        (tokens(65), 64),
+        (tokens(50277), 49152),  # Pythia's beside SmolLM2's weights, and the other way round
+        (tokens(49152), 50304),
+        (tokens(151665), 262144),
+    ],
+)
+def test_an_embedding_that_is_not_the_tokenizers_is_a_users_error(
+    llama: tuple[Held, Any], tokenizer: Any, rows: int
+) -> None:
+    said = rf"tokenizer has {tokenizer.listed} tokens and the embedding in held {rows} rows,.*came with the weights"
+    with pytest.raises(UserError, match=said):
+        read_config(of_rows(llama[0], rows), tokenizer)
 
 
 def test_what_does_not_fit_is_known_before_anything_is_read(llama: tuple[Held, Any]) -> None:
@@ -150,8 +181,9 @@ def test_what_does_not_fit_is_known_before_anything_is_read(llama: tuple[Held, A
     sources = [Held(LLAMA, rest), Held(LLAMA, {**rest, tensor: np.zeros((3, 3), np.float32)})]
     sources += [Held(LLAMA, {**llama[0].held, "model.layers.1.extra": np.zeros(1)})]
     for source in sources:
-        with pytest.raises(UserError, match=r"layers\.1\.(mlp\.up_proj|extra)"):
-            load(source, LLAMA, {})
+        for read in (read_config, lambda source: load(source, LLAMA, {})):
+            with pytest.raises(UserError, match=r"layers\.1\.(mlp\.up_proj|extra)"):
+                read(source)
         assert source.read == []
 
 

