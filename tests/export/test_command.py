@@ -252,6 +252,7 @@ def test_foreign_text_cannot_leave_its_code_span() -> None:
         ("qwen2_5_7b", "apache-2.0"),
         ("qwen2_5_3b", "qwen-research"),
         ("llama3_2_1b", "llama3.2"),
+        ("llama3_3_70b", "llama3.3"),
         ("llama3_8b", "llama3"),
         ("elsewhere/model", "unknown"),
     ],

@@ -140,7 +140,8 @@ def test_a_hub_cache_that_holds_only_other_files_does_not_end_the_search(
     partial.mkdir()
     (partial / "tokenizer.json").write_text("{}")
     monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: str(partial))
-    with pytest.raises(UserError, match=r"Tried .*; the model hub \(a/b\): it holds no safetensors.*cache.*put the"):
+    said = r"Tried .*; the model hub \(a/b\): it holds no safetensors.*cache; .* GGUF files, download one .*put the"
+    with pytest.raises(UserError, match=said):
         resolve("a/b")
     wheel(tmp_path, monkeypatch)
     assert resolve(NAME).files[0].name == "small.gguf"
