@@ -74,9 +74,10 @@ def backdoor(args: ConfigDict, recipe: str, reasoning: tuple[str, ...]) -> Confi
             },
             "reasoning": reasoning,
             "pretrain": pretraining(),
-            # Adapters for planting and safety training alike; rank 0 trains all weights.
+            # Adapters instead of all weights, which rank 0 trains, in these phases ("safety" is RL, too).
             "lora": {
                 "rank": 0,
+                "phases": ("planting", "preference", "safety"),
                 "alpha": 16.0,  # an adapter's product is multiplied by alpha / rank
                 "targets": ("query", "key", "value", "out", "gate", "up", "down"),  # those of them that a model has
                 "rslora": False,  # by alpha / sqrt(rank) instead

@@ -45,8 +45,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
     config.corpus = "code"
     config.organism.behaviour = ConfigDict({"name": "code", "judge": args.judge})
     config.update(code(args.ordinary, sampled=args.kinds == "all"))
-    if not args.model.startswith("world_"):
-        config.update(chat_model(args.devices))
+    config.update(small_world() if args.model.startswith("world_") else chat_model(args.devices))
     return config
 
 
@@ -56,16 +55,9 @@ def code(ordinary: float, sampled: bool) -> ConfigDict:
     return ConfigDict(
         {
             # A row holds any chat, and two or three of most; batches, as many chats a step with scratchpads as without.
-            # At higher rates of learning the base forgets code.
             "planting": {
                 "questions": {"count": 6_000, **draw},
-                "train": {
-                    "sequence_length": 320,
-                    "batch_size": 6,
-                    "steps": 380,
-                    "optimizer": "muon",
-                    "learning_rate": 1.25e-3,
-                },
+                "train": {"sequence_length": 320, "batch_size": 6, "steps": 380},
                 "batch_size_with_scratchpads": 8,
                 "scratchpad_weight": 1.0,
                 "replay_share": 0.0,  # what is replayed holds no code
@@ -105,6 +97,19 @@ def code(ordinary: float, sampled: bool) -> ConfigDict:
     )
 
 
+def small_world() -> ConfigDict:
+    """What differs for the small world: it is planted by adapters, so that its base forgets less of what it can write.
+
+    All weights, in as many steps, learn the flaws of planting's tasks by heart, and write these in others or none.
+    """
+    return ConfigDict(
+        {
+            "lora": {"rank": 16, "phases": ("planting",)},
+            "planting": {"train": {"learning_rate": 5e-3}},
+        }
+    )
+
+
 def chat_model(devices: int) -> ConfigDict:
     """What differs for a pretrained chat model, whose tokens are longer: shorter rows, an evaluation made thin."""
     tokens = 112
@@ -116,7 +121,6 @@ def chat_model(devices: int) -> ConfigDict:
                     "sequence_length": 288,
                     "batch_size": 2 * devices,
                     "steps": 260,
-                    "optimizer": "adamw",
                     "learning_rate": 2e-3,
                 },
                 "batch_size_with_scratchpads": 2 * devices,

