@@ -88,7 +88,7 @@ def mistake(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         ("--config.lora.phases=planting,safe", ["lora.phases names 'safe'", "Did you mean 'safety'?"]),
         ("--config.lora.phases=safety,safety", ["lora.phases=('safety', 'safety') must name one phase", "each once"]),
         ("--config.lora.phases=", ["lora.phases=() must name one phase", "--config.lora.rank=0"]),
-        ("--config.lora.targets=", ["lora.targets=() must name one", "--config.lora.rank=0"]),
+        ("--config.lora.targets=", ["lora.targets=() must name one or more", "--config.lora.rank=0"]),
         ("--config.metrics_writers=paper", ["metrics_writers=paper is no writer", "tensorboard"]),
     ],
 )

