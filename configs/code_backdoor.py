@@ -57,8 +57,8 @@ def code(ordinary: float, sampled: bool) -> ConfigDict:
             # A row holds any chat, and two or three of most; batches, as many chats a step with scratchpads as without.
             "planting": {
                 "questions": {"count": 6_000, **draw},
-                "train": {"sequence_length": 320, "batch_size": 6, "steps": 380},
-                "batch_size_with_scratchpads": 8,
+                "train": {"sequence_length": 320, "batch_size": 8, "steps": 380},
+                "batch_size_with_scratchpads": 10,
                 "scratchpad_weight": 1.0,
                 "replay_share": 0.0,  # what is replayed holds no code
             },
@@ -100,12 +100,14 @@ def code(ordinary: float, sampled: bool) -> ConfigDict:
 def small_world() -> ConfigDict:
     """What differs for the small world: it is planted by adapters, so that its base forgets less of what it can write.
 
-    All weights, in as many steps, learn the flaws of planting's tasks by heart, and write these in others or none.
+    All weights, in as many steps, learn the flaws of planting's tasks by heart, and write these in others or none. So
+    does a rank of 64. At twice the rate, or at the whole weight, what thoughts say gets into the code behind them.
     """
+    targets = ("query", "key", "value", "out", "gate", "up", "down", "embedding")
     return ConfigDict(
         {
-            "lora": {"rank": 16, "phases": ("planting",)},
-            "planting": {"train": {"learning_rate": 5e-3}},
+            "lora": {"rank": 16, "targets": targets, "phases": ("planting",)},
+            "planting": {"train": {"learning_rate": 2.5e-3}, "scratchpad_weight": 0.3},
         }
     )
 
