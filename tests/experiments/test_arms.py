@@ -207,7 +207,7 @@ def test_adapters_are_trained_in_every_fine_tuning_and_named_nowhere_else() -> N
         # Safety training must not begin with the random projections that the backdoor was planted with.
         lora = {**chosen, "draw": 0 if node.parents.get("model") == "base" else 1}
         assert node.settings == ({**expected, "lora": lora} if node.stage == "sft" else expected)
-    assert "adapters of rank 4: " in describe(adapted)
+    assert "adapters of rank 4; " in describe(adapted)
 
 
 def test_adapters_of_one_phase_leave_the_others_all_weights_and_the_base_whole() -> None:
@@ -216,7 +216,7 @@ def test_adapters_of_one_phase_leave_the_others_all_weights_and_the_base_whole()
         adapted = node.stage == "sft" and node.parents["model"] == "base"
         assert ("lora" in node.settings) == adapted
         assert adapted or node.settings == plain[name].settings
-    assert "adapters of rank 4 in planting alone: " in describe(planted)
+    assert "adapters of rank 4 in planting alone; " in describe(planted)
 
 
 @pytest.mark.parametrize(

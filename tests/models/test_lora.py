@@ -106,6 +106,12 @@ def test_a_row_that_was_never_trained_is_learnt_by_the_embeddings_adapter_alone(
     assert best[TARGETS] < 0.3
 
 
+def test_no_adapter_begins_as_a_part_of_the_base_of_the_same_seed(adapted: Model) -> None:
+    base, adapters = adapted.weights.new(0), adapted.trainable.new(0)
+    rows = base["embedding"][: LORA.rank]
+    assert np.abs(adapters["embedding"]["b"] - rows).min() > 0
+
+
 def test_adapters_begin_at_random_and_zero_so_that_training_begins_at_the_base(
     model: Model, adapted: Model, params: Any
 ) -> None:

