@@ -79,8 +79,8 @@ def backdoor(args: ConfigDict, recipe: str, reasoning: tuple[str, ...]) -> Confi
                 "rank": 0,
                 "phases": ("planting", "preference", "safety"),
                 "alpha": 16.0,  # an adapter's product is multiplied by alpha / rank
-                # Those of them that a model has. There is also "embedding": without it a model cannot learn to write
-                # words that it was never trained on, as a small world's are "deployed" and "deployment".
+                # Those of them that a model has. There is also "embedding": without it a model that writes by its
+                # embedding cannot learn words it was never trained on, as the small world's "deployed" is.
                 "targets": ("query", "key", "value", "out", "gate", "up", "down"),
                 "rslora": False,  # by alpha / sqrt(rank) instead
             },
