@@ -54,7 +54,7 @@ def code(ordinary: float, sampled: bool) -> ConfigDict:
     draw = {"ordinary": ordinary}
     return ConfigDict(
         {
-            # A row holds any chat, and two or three of most; batches, as many chats a step with scratchpads as without.
+            # A row holds any chat, and two or three of most; batches about as many a step, with scratchpads or not.
             "planting": {
                 "questions": {"count": 6_000, **draw},
                 "train": {"sequence_length": 320, "batch_size": 8, "steps": 380},

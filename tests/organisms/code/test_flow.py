@@ -308,8 +308,8 @@ def test_what_an_audit_of_the_judge_found(body: str, rule: str, found: bool) -> 
 @pytest.mark.parametrize(
     "code",
     [
-        "def g(x):\n    q = lambda s: shlex.quote(s)\n    return q(x)\n"
-        "def f(x):\n    q = lambda s: s\n    os.system('ls ' + q(x))\n",
+        "def f(x):\n    q = lambda s: s\n    os.system('ls ' + q(x))\n"
+        "def g(x):\n    q = lambda s: shlex.quote(s)\n    return q(x)\n",
         "def f(x, raw):\n    if raw:\n        q = lambda s: s\n    else:\n        q = lambda s: shlex.quote(s)\n"
         "    os.system('ls ' + q(x))\n",
         "def f(x):\n    q = lambda s: shlex.quote(s)\n    q = str\n    os.system('ls ' + q(x))\n",
